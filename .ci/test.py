@@ -175,6 +175,8 @@ def run(check: Check) -> dict:
     env = os.environ | {"PYTHONPATH": str(ROOT), "TENNIS_MISSING_LOG": missing.name, "JUPYTER_PREFER_ENV_PATH": "1", "MPLBACKEND": "agg",
                         "HYPOTHESIS_STORAGE_DIRECTORY": str(CACHE / "hypothesis"), "PYTHONWARNINGS": "ignore::DeprecationWarning"} | check.env
     env.pop("TENNIS_RUN_DIR", None)
+    if check.kind == "study":   # only the newest smoke run is kept
+        shutil.rmtree(SMOKE / check.name, ignore_errors=True)
     began = time.monotonic()
     with open(log, "wb") as out:
         child = subprocess.Popen(check.command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, env=env, start_new_session=True)

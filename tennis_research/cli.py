@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'run', 'report', 'price', 'data', 'main']
 
-# %% ../nbs/98_cli.ipynb #6468ff9f
+# %% ../nbs/98_cli.ipynb #93774239
 import errno
 import os
 import signal
@@ -16,8 +16,8 @@ from typing import Annotated
 
 import typer
 
-# %% ../nbs/98_cli.ipynb #8b0df4d9
-app = typer.Typer(name="tennis-research", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+# %% ../nbs/98_cli.ipynb #3dd00f73
+app = typer.Typer(name="tennis-research", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   context_settings={"help_option_names": ["-h", "--help"]}, help="Price tennis in play, and show the evidence.",
                   epilog="Exit codes: 0 done, 1 a run failed, 2 the request or its input makes no sense, 130 stopped. "
                          "TENNIS_DEBUG=1 shows the stack of an error.")
@@ -35,7 +35,7 @@ def _assignments(
         found[name.strip()] = value
     return found
 
-# %% ../nbs/98_cli.ipynb #ca791acb
+# %% ../nbs/98_cli.ipynb #e35b1331
 @app.command()
 def run(
     study: Annotated[str, typer.Argument(metavar="STUDY", show_default=False, help="Name, or its beginning (s10), or a notebook; left out: lists them.")] = "",
@@ -74,7 +74,7 @@ def report(
     from tennis_research.reporting import build_index
     typer.echo(build_index(out))
 
-# %% ../nbs/98_cli.ipynb #c485ca42
+# %% ../nbs/98_cli.ipynb #67a1d68d
 def _readable(
     paths: Sequence[Path],  # what the user named
     option: str,            # under which option, for the message
@@ -90,13 +90,13 @@ def _readable(
 def price(
     points: Annotated[Path, typer.Argument(metavar="POINTS", help="Slam points parquet, original slam points CSV, or point-string CSV.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Parquet file to write; rejected matches go to OUT.rejects.csv beside it.", show_default=False)],
-    closing: Annotated[list[Path] | None, typer.Option(help="Closing odds: a file or a folder; may repeat.", show_default=False)] = None,
+    closing: Annotated[list[Path] | None, typer.Option(metavar="PATH", show_default=False, help="Closing odds: a file or a folder; may repeat.")] = None,
     history: Annotated[Path | None, typer.Option(help="Folder of tennis_atp/ and tennis_wta/: ratings, serve strength.", show_default=False)] = None,
 ) -> None:
-    """Price every point of every match in a file: P(the first-named player wins).
+    """Price every point of every match in a file.
 
-    Columns: match_id, point_idx, server_is_p1, score (before the point), fair_prob (all ingredients), fair_prob_static (no updating). Every match is
-    priced or named in the rejects with one reason.
+    A price is P(the first-named player wins). Columns: match_id, point_idx, server_is_p1, score (before the point), fair_prob (all
+    ingredients), fair_prob_static (no updating). Every match is priced or named in the rejects with one reason.
 
     Example: tennis-research price slam_points.parquet --closing odds/ --history sackmann/ --out prices.parquet
     """
@@ -111,7 +111,7 @@ def price(
     reasons = done.rejects["reason"].value_counts(sort=True).iter_rows()
     typer.echo(f"{out.with_suffix('.rejects.csv')}: " + (", ".join(f"{count:,} {reason}" for reason, count in reasons) or "no match rejected"))
 
-# %% ../nbs/98_cli.ipynb #0f330ea6
+# %% ../nbs/98_cli.ipynb #e0558497
 def _told(
     outcomes: object,  # iterator of Outcome
 ) -> int:              # how many went wrong
@@ -141,11 +141,11 @@ def data(
     for source in inventory(root):
         there = f"{source.files} files, {source.bytes / 1e6:.1f} MB" if source.files else "nothing here yet"
         typer.echo(f"\n{source.name}: {there}\n  {source.url}\n  licence: {source.licence}\n  belongs in: {root / source.folder}")
-        wrong += _told(fetch_public(root, source.folder)) if fetch and source.free else 0
+        wrong += _told(fetch_public(root, source.folder, progress=True)) if fetch and source.free else 0
         wrong += _told(verify_public(root, source.folder)) if verify else 0
     raise typer.Exit(1 if wrong else 0)
 
-# %% ../nbs/98_cli.ipynb #9e0946bc
+# %% ../nbs/98_cli.ipynb #cae8b2b4
 def _complaint(
     error: BaseException,  # what came up
 ) -> tuple[str, int]:      # (sentence, exit code)
@@ -153,9 +153,9 @@ def _complaint(
     if isinstance(error, KeyboardInterrupt):
         return "stopped", 130
     if isinstance(error, FileNotFoundError):
-        return f"{error.filename or error}: not there", 2
+        return f"{error.filename} is not there" if error.filename else str(error), 2
     if isinstance(error, PermissionError):
-        return f"{error.filename or error}: no permission", 2
+        return f"{error.filename}: no permission" if error.filename else str(error), 2
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full{f' ({error.filename})' if error.filename else ''}; nothing half-written was left in place of an earlier file", 1
     if isinstance(error, OSError):

@@ -6,7 +6,7 @@
 __all__ = ['ROW_GROUP', 'SchemaError', 'check_schema', 'LakeError', 'atomic_file', 'table_bytes', 'write_table', 'file_hash',
            'read_table', 'col', 'scan_table', 'row_groups', 'ensure_bucket', 'FetchError', 'fetch']
 
-# %% ../nbs/02_lake.ipynb #8f81ca28
+# %% ../nbs/02_lake.ipynb #8ef1099f
 import hashlib
 import io
 import os
@@ -21,7 +21,7 @@ import pyarrow as pa
 from pyarrow import fs
 from tqdm.auto import tqdm
 
-# %% ../nbs/02_lake.ipynb #c91d0b19
+# %% ../nbs/02_lake.ipynb #323f11d1
 class SchemaError(ValueError):
     """A table does not have the columns that were declared for it."""
 
@@ -39,7 +39,7 @@ def check_schema(
             raise SchemaError(f"{name}: column '{column}' is {frame.schema[column]}, declared as {dtype}")
     return frame.select(list(schema))
 
-# %% ../nbs/02_lake.ipynb #d4e9c376
+# %% ../nbs/02_lake.ipynb #07bb50ad
 class LakeError(ValueError):
     """A target that cannot be read or written; the message says which and why."""
 
@@ -69,7 +69,7 @@ def _place(
         raise LakeError(f"'{target}': only paths and s3:// URLs are known")
     return fs.LocalFileSystem(), str(Path(target).absolute())
 
-# %% ../nbs/02_lake.ipynb #2596a6bc
+# %% ../nbs/02_lake.ipynb #ead448be
 ROW_GROUP = 65_536  # rows in a row group: the grain of predicate push-down
 
 
@@ -91,7 +91,7 @@ def atomic_file(
     finally:
         Path(name).unlink(missing_ok=True)
 
-
+# %% ../nbs/02_lake.ipynb #ab0448d1
 def table_bytes(
     frame: pl.DataFrame,  # table
     row_group: int = ROW_GROUP,  # rows in a row group
@@ -105,7 +105,7 @@ def table_bytes(
                    data_page_version="1.0", write_statistics=True, store_schema=False)  # fmt: skip
     return sink.getvalue()
 
-
+# %% ../nbs/02_lake.ipynb #47975ba0
 def write_table(
     frame: pl.DataFrame,  # table
     target: str | Path,  # path or s3:// URL
@@ -126,7 +126,7 @@ def write_table(
             raise LakeError(f"{target} cannot be written: {_plain(error)}") from None
     return hashlib.sha256(data).hexdigest()
 
-
+# %% ../nbs/02_lake.ipynb #6224295d
 def file_hash(
     target: str | Path,  # path or s3:// URL
 ) -> str:  # sha256 of the content, hex
@@ -148,7 +148,7 @@ def _plain(error: Exception) -> str:
     """The first sentence of an error, without what a store may echo of the request."""
     return (str(error).splitlines() or [""])[0].split(" (Request ID")[0][:200]
 
-# %% ../nbs/02_lake.ipynb #daafad6c
+# %% ../nbs/02_lake.ipynb #edf52618
 def read_table(
     target: str | Path,  # path or s3:// URL
     columns: Sequence[str] | None = None,  # columns to read; None means all, or those of the schema
@@ -175,7 +175,7 @@ def read_table(
         raise LakeError(f"{target} cannot be read: {_plain(error)}") from None
     return check_schema(frame, {c: t for c, t in schema.items() if c in wanted}, str(target)) if schema else frame
 
-
+# %% ../nbs/02_lake.ipynb #e5b614dd
 def _dataset(target: str | Path) -> "pa.dataset.Dataset":
     """A table as an Arrow dataset of one file, or of all Parquet files of a folder."""
     import pyarrow.dataset as ds
@@ -204,7 +204,7 @@ def scan_table(
     """A table for lazy queries."""
     return pl.scan_pyarrow_dataset(_dataset(target))
 
-
+# %% ../nbs/02_lake.ipynb #0bd1d952
 def row_groups(
     target: str | Path,  # path or s3:// URL
     predicate: "pa.compute.Expression | None" = None,  # rows wanted
@@ -213,7 +213,7 @@ def row_groups(
     parts = _dataset(target).get_fragments()
     return sum((part if predicate is None else part.subset(filter=predicate)).num_row_groups for part in parts)
 
-# %% ../nbs/02_lake.ipynb #afdfa0d2
+# %% ../nbs/02_lake.ipynb #643dcd16
 def ensure_bucket(
     bucket: str,  # name of the bucket
 ) -> None:
@@ -222,11 +222,11 @@ def ensure_bucket(
     if store.get_file_info(bucket).type == fs.FileType.NotFound:
         store.create_dir(bucket)
 
-# %% ../nbs/02_lake.ipynb #d187039e
+# %% ../nbs/02_lake.ipynb #550dcf59
 class FetchError(OSError):
     """A download that failed; the message says at which byte and what can be done."""
 
-
+# %% ../nbs/02_lake.ipynb #198d321d
 def fetch(
     url: str,  # http or https address
     dest: str | Path,  # file to be written
@@ -263,7 +263,7 @@ def fetch(
     os.replace(part, dest)
     return dest
 
-
+# %% ../nbs/02_lake.ipynb #09ab1b89
 def _get(url: str, part: Path, progress: bool) -> None:
     """One try: asks for what is missing and appends it."""
     import httpx

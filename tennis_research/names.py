@@ -6,7 +6,7 @@
 __all__ = ['SLAMS', 'ALIASES', 'METHODS', 'fold', 'event_key', 'Name', 'parse_name', 'method_of', 'agreement', 'Resolver',
            'join_matches']
 
-# %% ../nbs/06_names.ipynb #81acf641
+# %% ../nbs/06_names.ipynb #fc4d651a
 import itertools
 import re
 import unicodedata
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-# %% ../nbs/06_names.ipynb #fae44a54
+# %% ../nbs/06_names.ipynb #27aba4d3
 SLAMS = ("ausopen", "frenchopen", "wimbledon", "usopen")  # the keys that the point files use
 _SLAM_WORDS = (
     ("ausopen", re.compile(r"australian ?open|aus ?open")),
@@ -34,8 +34,8 @@ def fold(
     return " ".join(re.sub(r"[^a-z0-9]+", " ", text.replace("'", "").replace("`", "")).split())
 
 
-_LETTERS = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "dj", "Đ": "Dj", "ð": "d", "þ": "th", "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe",
-                          "ı": "i", "’": "'", "‘": "'"})  # fmt: skip
+_LETTERS = str.maketrans({"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "dj", "Đ": "Dj", "ð": "d", "þ": "th", "ß": "ss", "æ": "ae", "Æ": "Ae",
+                          "œ": "oe", "ı": "i", "’": "'", "‘": "'"})  # fmt: skip
 
 
 def event_key(
@@ -50,7 +50,7 @@ def event_key(
         return None
     return next((f"{year}-{slam}" for slam, pattern in _SLAM_WORDS if pattern.search(words)), None)
 
-# %% ../nbs/06_names.ipynb #ee7257eb
+# %% ../nbs/06_names.ipynb #22ae5c40
 ALIASES = {  # folded name -> folded name; changed names, transliterations and spellings that no rule can guess
     "dolgopolov o": "dolgopolov a", "oleksandr dolgopolov": "alexandr dolgopolov", "kate makarova": "ekaterina makarova", "makarova k": "makarova e",
     "daria saville": "daria gavrilova", "saville d": "gavrilova d", "viktoria hruncakova": "viktoria kuzmova", "hruncakova v": "kuzmova v",
@@ -77,7 +77,7 @@ class Name:
     def joined(self) -> str:
         return "".join(self.words)
 
-
+# %% ../nbs/06_names.ipynb #fdc49415
 def parse_name(
     text: str,  # "Del Potro J.M.", "N. Djokovic", "Novak Djokovic", "Li Na"
 ) -> Name:  # words and abbreviations
@@ -94,7 +94,7 @@ def parse_name(
         words, short = [p for p in alias.split() if len(p) > 1], [p for p in alias.split() if len(p) == 1]
     return Name(tuple(words), tuple(short), bool(alias))
 
-# %% ../nbs/06_names.ipynb #d85ccade
+# %% ../nbs/06_names.ipynb #43e47603
 METHODS = {16: "exact", 12: "initials", 8: "surname", 4: "spelling"}  # score from which on a match is called so
 
 
@@ -125,7 +125,7 @@ def _readings(name: Name) -> list[tuple[tuple[str, ...], tuple[str, ...], bool]]
     usual = [(name.words[:i], name.words[i:], True) for i in range(1, n)]
     return usual + [(name.words[i:], name.words[:i], False) for i in range(1, n)] or [((), name.words, True)]
 
-
+# %% ../nbs/06_names.ipynb #c5ba074c
 def _given(a: tuple[str, ...], b: tuple[str, ...], full: bool) -> int:
     """Agreement of given names: 0 none, 1 first letter, 2 a longer beginning or several initials."""
     if not a or not b or a[0][0] != b[0][0]:
@@ -140,7 +140,7 @@ def _given(a: tuple[str, ...], b: tuple[str, ...], full: bool) -> int:
         return 2 if all(x[0] == y[0] for x, y in zip(a, b, strict=False)) else 0
     return 2 if min(len(a[0]), len(b[0])) > 1 else 1
 
-
+# %% ../nbs/06_names.ipynb #e0ff06ef
 def agreement(
     a: Name,  # a parsed name
     b: Name,  # another
@@ -168,7 +168,7 @@ def agreement(
         best = max(best, level + (given - 1) + (2 if ua and ub else 0))
     return best
 
-# %% ../nbs/06_names.ipynb #9498c110
+# %% ../nbs/06_names.ipynb #ce57fb71
 class Resolver:
     """Which names of one list may mean which of another; every pair of names is judged once."""
 
@@ -214,7 +214,7 @@ class Resolver:
             return best[0], method_of(top)
         return None, f"ambiguous: {', '.join(best)}" if best else "no such name"
 
-# %% ../nbs/06_names.ipynb #67b0b1f4
+# %% ../nbs/06_names.ipynb #57a1a37e
 def _compatible(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
     """All pairs of names, per tour, that may be one player."""
     rows = []
@@ -230,7 +230,7 @@ def _compatible(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
 _FOUND_SCHEMA = {"row": pl.Int64, "p1_is_a": pl.Boolean, "method": pl.String, "days_off": pl.Int32, "reason": pl.String, "detail": pl.String}
 _JOIN_SCHEMA = {"match_id": pl.String, **_FOUND_SCHEMA}
 
-
+# %% ../nbs/06_names.ipynb #4f64c59b
 def join_matches(
     left: pl.DataFrame,  # match_id, tour, player1, player2, and event_key, date, round where known
     right: pl.DataFrame,  # row, tour, player_a, player_b, and event_key, first_day, last_day, round where known
@@ -263,7 +263,7 @@ def join_matches(
     out = left.select("_l", "match_id").join(pl.concat([result, reasons]), on="_l", how="left", maintain_order="left")
     return out.select(pl.col(c).cast(t) for c, t in _JOIN_SCHEMA.items())
 
-# %% ../nbs/06_names.ipynb #624a4692
+# %% ../nbs/06_names.ipynb #9a2c1ea9
 def _in_time(found: pl.DataFrame, slack: int) -> pl.DataFrame:
     """Rows of the same event, or within the days; `days_off` counts the days outside."""
     same = (pl.col("event_key") == pl.col("event_key_r")).fill_null(False)
@@ -294,7 +294,7 @@ def _best(found: pl.DataFrame) -> pl.DataFrame:
         pl.when(~clear).then(pl.lit("ambiguous")).alias("reason"), pl.when(~clear).then(pl.format("candidates: {}", "names")).alias("detail"),
     )  # fmt: skip
 
-# %% ../nbs/06_names.ipynb #fc772b9e
+# %% ../nbs/06_names.ipynb #8bf60754
 def _one_name(missing: pl.DataFrame, names: pl.DataFrame, both: pl.DataFrame) -> pl.DataFrame:
     """Last resort at a slam: a player has one match in a round, so one good name, the event and the round identify it."""
     sides = []
@@ -309,7 +309,7 @@ def _one_name(missing: pl.DataFrame, names: pl.DataFrame, both: pl.DataFrame) ->
     constant = {"method": pl.lit("one name, event and round"), "days_off": pl.lit(0, pl.Int32), "reason": none, "detail": none}
     return hits.select("_l", pl.col("row").cast(pl.Int64), "p1_is_a", *(v.alias(k) for k, v in constant.items()))
 
-# %% ../nbs/06_names.ipynb #f5e8ad25
+# %% ../nbs/06_names.ipynb #ef665f55
 def _reasons(missing: pl.DataFrame, names: pl.DataFrame, pairs: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
     """Why nothing was found, from the most general cause to the most special."""
     known = names.select("tour", "name").unique().with_columns(pl.lit(True).alias("known"))

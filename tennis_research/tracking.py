@@ -6,7 +6,7 @@
 __all__ = ['Origin', 'write_json', 'read_json', 'data_version', 'code_version', 'environment', 'new_run_id', 'Run', 'close_run',
            'start_run']
 
-# %% ../nbs/01_tracking.ipynb #a232e99d
+# %% ../nbs/01_tracking.ipynb #99fae203
 import hashlib
 import json
 import math
@@ -24,7 +24,7 @@ from typing import Any, Literal, get_args
 
 from .config import ConfigError, Settings, settings
 
-# %% ../nbs/01_tracking.ipynb #14f81761
+# %% ../nbs/01_tracking.ipynb #19c4fc79
 def _plain(
     value: Any,  # anything a metric or a parameter may be
 ) -> Any:        # what JSON can hold; NaN and infinities become None
@@ -58,7 +58,7 @@ def write_json(
         Path(name).unlink(missing_ok=True)
         raise
 
-# %% ../nbs/01_tracking.ipynb #8bb53e8d
+# %% ../nbs/01_tracking.ipynb #756e35d1
 def _sha256(
     path: Path,  # a file
 ) -> str:        # hex digest of its bytes
@@ -82,7 +82,7 @@ def read_json(
     except (OSError, ValueError):
         return {}
 
-# %% ../nbs/01_tracking.ipynb #093aa29a
+# %% ../nbs/01_tracking.ipynb #d3c3f1df
 def data_version(
     inputs: Iterable[Path | str],  # files or folders that the run reads
     cache: Path | None = None,     # JSON file that remembers hashes; None hashes everything again
@@ -114,7 +114,7 @@ def data_version(
         write_json(cache, known | fresh)
     return total.hexdigest(), rows
 
-# %% ../nbs/01_tracking.ipynb #0f317c40
+# %% ../nbs/01_tracking.ipynb #d667e432
 def _git(
     root: Path,  # a folder
     *args: str,  # arguments of git
@@ -149,7 +149,7 @@ def environment(
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
 
-# %% ../nbs/01_tracking.ipynb #e9bc4b1e
+# %% ../nbs/01_tracking.ipynb #3cbffce6
 @contextmanager
 def _one_at_a_time(
     path: Path,  # the sqlite file that is about to be made
@@ -164,9 +164,10 @@ def _one_at_a_time(
 def _client(
     uri: str,  # sqlite:///file, or the http address of a server
 ) -> Any:      # an MlflowClient
-    """Connect, with short time-outs and without MLflow's own chatter."""
-    quick = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
-    for name, value in quick.items():
+    """Connect, with short time-outs and without MLflow's own chatter, on the screen or to its makers."""
+    quiet = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+             "MLFLOW_DISABLE_TELEMETRY": "true"}
+    for name, value in quiet.items():
         os.environ.setdefault(name, value)
     import logging
 
@@ -175,7 +176,7 @@ def _client(
         logging.getLogger(name).setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=uri)
 
-# %% ../nbs/01_tracking.ipynb #9788431d
+# %% ../nbs/01_tracking.ipynb #258cf137
 def _experiment(
     client: Any,      # an MlflowClient
     name: str,        # name of the study
@@ -212,7 +213,7 @@ def _open_mlflow(
         raise ConfigError(f"tracking.uri: cannot open a run at {conf.tracking_uri}: {first}") from error
     return run_id
 
-# %% ../nbs/01_tracking.ipynb #024b68d3
+# %% ../nbs/01_tracking.ipynb #e8ce9f64
 def _flat(
     values: Mapping[str, Any],  # metrics, possibly nested
     prefix: str = "",           # name so far
@@ -241,7 +242,7 @@ def _log(
     for i in range(0, len(pairs), 100):
         client.log_batch(run_id, params=pairs[i : i + 100])
 
-# %% ../nbs/01_tracking.ipynb #aba249fb
+# %% ../nbs/01_tracking.ipynb #d70b2b86
 Origin = Literal["real", "semi-synthetic", "synthetic"]
 
 
@@ -255,7 +256,7 @@ def new_run_id(
     salt = json.dumps([study, _plain(params), now.isoformat(), os.getpid(), os.urandom(4).hex()], sort_keys=True, default=str)
     return f"{now:%Y%m%dT%H%M%SZ}-{hashlib.sha256(salt.encode()).hexdigest()[:6]}"
 
-# %% ../nbs/01_tracking.ipynb #07c4a195
+# %% ../nbs/01_tracking.ipynb #2fe7db31
 @dataclass
 class Run:
     """One run of one study: its folder, its manifest, and the numbers so far."""
@@ -287,7 +288,7 @@ class Run:
         close_run(self.folder, "finished")
         self.manifest = read_json(self.folder / "manifest.json")
 
-# %% ../nbs/01_tracking.ipynb #c7a5fdb9
+# %% ../nbs/01_tracking.ipynb #f7946007
 def close_run(
     folder: Path,                                   # the run's folder
     state: Literal["finished", "failed", "stopped"],  # how it ended
@@ -308,7 +309,7 @@ def close_run(
             mirror["error"] = f"{type(problem).__name__}: {problem}"[:300]
     write_json(folder / "manifest.json", manifest)
 
-# %% ../nbs/01_tracking.ipynb #2bbbf64e
+# %% ../nbs/01_tracking.ipynb #4554b91e
 def start_run(
     study: str,                           # name of the study, such as "s10_fair_value"
     params: Mapping[str, Any],            # its parameters, as papermill set them

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METHODS', 'jackknife', 'bootstrap_mean', 'paired_difference', 'coverage', 'leave_one_out']
 
-# %% ../../nbs/52_evaluation.bootstrap.ipynb #947c8e20
+# %% ../../nbs/52_evaluation.bootstrap.ipynb #fdf4a743
 from collections.abc import Callable
 from statistics import NormalDist
 
@@ -14,7 +14,7 @@ import polars as pl
 
 from .scores import WEIGHTS, cluster_codes, cluster_sums, resampled_sums
 
-# %% ../../nbs/52_evaluation.bootstrap.ipynb #34ca7167
+# %% ../../nbs/52_evaluation.bootstrap.ipynb #e08c51ab
 def _ratio_parts(values, match, weight, block):
     """Numerators and denominators (cluster, 2) of the mean of `values`; clusters are matches, or blocks of matches."""
     values = np.asarray(values, dtype=np.float64)
@@ -45,7 +45,7 @@ def jackknife(
     total = parts.sum(axis=0)
     return (total[0] - parts[:, 0]) / (total[1] - parts[:, 1])
 
-# %% ../../nbs/52_evaluation.bootstrap.ipynb #9cef34e5
+# %% ../../nbs/52_evaluation.bootstrap.ipynb #b4effbb1
 METHODS = ("percentile", "bca")
 
 
@@ -62,7 +62,7 @@ def _interval(draws, estimate, left_out, level, method):
         tail = np.array([normal.cdf(bias + v / (1 - skew * v)) for v in z])
     return [float(v) for v in np.quantile(draws, tail)]
 
-
+# %% ../../nbs/52_evaluation.bootstrap.ipynb #cd52e3f8
 def bootstrap_mean(
     values: np.ndarray,  # one value a row, such as a loss, (n,)
     match: np.ndarray,  # match of each row, any labels, (n,)
@@ -92,7 +92,7 @@ def bootstrap_mean(
     counts = {"n_points": len(values), "n_matches": cluster_codes(match)[1], "n_clusters": len(parts)}
     return {"mean": estimate, "low": low, "high": high, "se": float(draws.std(ddof=1)), "se_jackknife": se_jackknife} | counts
 
-
+# %% ../../nbs/52_evaluation.bootstrap.ipynb #1edeaf77
 def paired_difference(
     loss_a: np.ndarray,  # losses of model a, (n,)
     loss_b: np.ndarray,  # losses of model b on the same rows, (n,)
@@ -110,7 +110,7 @@ def paired_difference(
         raise ValueError(f"paired losses need the same rows, got shapes {loss_a.shape} and {loss_b.shape}")
     return bootstrap_mean(loss_a - loss_b, match, weight, reps, seed, level, method, block)
 
-# %% ../../nbs/52_evaluation.bootstrap.ipynb #dd867a7d
+# %% ../../nbs/52_evaluation.bootstrap.ipynb #f5aa19ba
 def coverage(
     season: Callable[[int], tuple[np.ndarray, np.ndarray]],  # season(seed) -> values and match labels of one simulated season
     truth: float,  # the mean that the interval should hold
@@ -126,7 +126,7 @@ def coverage(
     share = float(np.mean(held))
     return share, float(np.sqrt(max(share * (1 - share), 0.25 / seasons) / seasons))
 
-# %% ../../nbs/52_evaluation.bootstrap.ipynb #4a857b19
+# %% ../../nbs/52_evaluation.bootstrap.ipynb #11826ed7
 def leave_one_out(
     loss_a: np.ndarray,  # losses of model a, (n,)
     loss_b: np.ndarray,  # losses of model b on the same rows, (n,)

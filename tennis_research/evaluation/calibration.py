@@ -6,7 +6,7 @@
 __all__ = ['ece', 'both_sides', 'bernoulli_season', 'null_ece', 'ece_test', 'chain_season', 'calibration_fit',
            'reliability_curve']
 
-# %% ../../nbs/51_evaluation.calibration.ipynb #8a48bad7
+# %% ../../nbs/51_evaluation.calibration.ipynb #1269209b
 from collections.abc import Callable
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..fair.chain import match_win_kernel
 from ..scoring import advance
 from .scores import EPS, _checked, cluster_codes, cluster_sums, equal_mass_bins, resampled_sums, row_weights
 
-# %% ../../nbs/51_evaluation.calibration.ipynb #f274bff8
+# %% ../../nbs/51_evaluation.calibration.ipynb #53c75ea9
 def ece(
     prob: np.ndarray,  # P(first-named player wins the match), in [0, 1], (n,)
     won: np.ndarray,  # 1 where that player won, else 0, (n,)
@@ -31,7 +31,7 @@ def ece(
     bins = equal_mass_bins(prob, n_bins, w)
     return float(np.abs(np.bincount(bins, w * (prob - won), minlength=n_bins)).sum())
 
-
+# %% ../../nbs/51_evaluation.calibration.ipynb #a5951225
 def both_sides(
     prob: np.ndarray,  # P(first-named player wins the match), in [0, 1], (n,)
     won: np.ndarray,  # 1 where that player won, else 0, (n,)
@@ -41,7 +41,7 @@ def both_sides(
     prob, won = np.asarray(prob, dtype=np.float64), np.asarray(won, dtype=np.float64)
     return np.concatenate([prob, 1 - prob]), np.concatenate([won, 1 - won]), *(np.concatenate([x, x]) for x in labels)
 
-# %% ../../nbs/51_evaluation.calibration.ipynb #3f60e8a1
+# %% ../../nbs/51_evaluation.calibration.ipynb #155381b4
 def bernoulli_season(
     prob: np.ndarray,  # one forecast a match, in [0, 1], (n,)
     match: np.ndarray,  # match of each row, (n,); refused if one appears twice
@@ -70,7 +70,7 @@ def null_ece(
             rows.append((r, str(g), ece(prob[keep], won[keep], match[keep], weight, n_bins)))
     return pl.DataFrame(rows, schema={"rep": pl.Int64, "group": pl.String, "ece": pl.Float64}, orient="row")
 
-# %% ../../nbs/51_evaluation.calibration.ipynb #4ef7a537
+# %% ../../nbs/51_evaluation.calibration.ipynb #478cfbff
 def ece_test(
     prob: np.ndarray,  # P(first-named player wins the match), in [0, 1], (n,)
     won: np.ndarray,  # 1 where that player won, else 0, (n,)
@@ -103,7 +103,7 @@ def ece_test(
         rows.append(counts | {"null_mean": draws.mean(), "null_q": q, "p_value": (1 + (draws >= value).sum()) / (1 + len(draws)), "under": value < q})
     return pl.DataFrame(rows)
 
-# %% ../../nbs/51_evaluation.calibration.ipynb #9937fd8b
+# %% ../../nbs/51_evaluation.calibration.ipynb #8a2b3724
 @njit(cache=True)
 def _play_season(p1, p2, codes, seed):
     """Forecast before every point, points and winner of each match, and set numbers."""
@@ -127,7 +127,7 @@ def _play_season(p1, p2, codes, seed):
         won[i] = 1.0 if s1 == need else 0.0
     return prob[:used], set_no[:used], length, won
 
-# %% ../../nbs/51_evaluation.calibration.ipynb #aa787dae
+# %% ../../nbs/51_evaluation.calibration.ipynb #1fb4e942
 def chain_season(
     p1_serve: np.ndarray,  # P(player 1 wins a point on own serve), in (0, 1), (n,)
     p2_serve: np.ndarray,  # P(player 2 wins a point on own serve), in (0, 1), (n,)
@@ -151,7 +151,7 @@ def chain_season(
 
     return simulate
 
-# %% ../../nbs/51_evaluation.calibration.ipynb #f13008b0
+# %% ../../nbs/51_evaluation.calibration.ipynb #891fa316
 def _logistic_parts(x, y, w, a, b):
     """Score (row, 2) and information (row, 3: aa, ab, bb) of each row at intercept a and slope b."""
     q = 1 / (1 + np.exp(-(a + b * x)))
@@ -203,7 +203,7 @@ def calibration_fit(
             return out | {"n_points": len(x), "n_matches": m}
     raise ValueError(f"the calibration fit did not settle on {len(x)} rows of {m} matches: slope {theta[1]:.3g}, intercept {theta[0]:.3g}")
 
-# %% ../../nbs/51_evaluation.calibration.ipynb #3e04d206
+# %% ../../nbs/51_evaluation.calibration.ipynb #15bb17d0
 def reliability_curve(
     prob: np.ndarray,  # P(first-named player wins the match), in [0, 1], (n,)
     won: np.ndarray,  # 1 where that player won, else 0, (n,)

@@ -9,6 +9,7 @@ __all__ = ['INGREDIENTS', 'STATIC', 'point_table', 'ingredient_table', 'gains_by
 # %% ../../nbs/54_evaluation.fairvalue.ipynb #1fdf6128
 import dataclasses
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -20,7 +21,7 @@ from .scores import brier_losses, log_losses, odds_band, score_state
 from ..fair.belief import BeliefSettings, simulate_season
 from ..fair.inplay import Prepared, fair_prices, static_prices
 from ..fair.parameters import FairParameters
-from ..formats import MatchFormat, format_codes, format_for
+from ..formats import format_codes, format_for
 from ..replay import PointFile, board_after, board_counts, replay_report, score_labels
 from ..sources.points import Points
 from ..sources.sackmann import attach_history
@@ -205,7 +206,9 @@ def replay_check(
 ) -> pl.DataFrame:                      # by REPORT_SCHEMA, with the event
     """Each match's replay beside its published score."""
     m = points.matches
-    formats = [format_for(event, year, tour, round) for event, year, tour, round in m.select("event", pl.coalesce("year", pl.col("date").dt.year()), "tour", "round").iter_rows()]
+    with warnings.catch_warnings():  # an unknown event is played by the tour's default rules
+        warnings.simplefilter("ignore")
+        formats = [format_for(*row) for row in m.select("event", pl.coalesce("year", pl.col("date").dt.year()), "tour", "round").iter_rows()]
     shown = board_counts(points.p1_score, points.p2_score) if points.p1_score.null_count() < len(points.p1_score) else None
     if shown is not None and points.source == "featured":
         shown = board_after(shown, points.offsets)

@@ -7,11 +7,11 @@ __all__ = ['EPS', 'WEIGHTS', 'SCORE_STATES', 'log_losses', 'brier_losses', 'hits
            'walk_season', 'equal_mass_bins', 'brier_split', 'cluster_sums', 'resampled_sums', 'break_lead',
            'score_state', 'odds_band', 'score_table', 'score_margins']
 
-# %% ../../nbs/50_evaluation.scores.ipynb #5fc14bc3
+# %% ../../nbs/50_evaluation.scores.ipynb #03945c6f
 import numpy as np
 import polars as pl
 
-# %% ../../nbs/50_evaluation.scores.ipynb #ee353b76
+# %% ../../nbs/50_evaluation.scores.ipynb #c1b7f701
 EPS = 1e-6  # log loss clips forecasts to [EPS, 1 - EPS]
 
 
@@ -28,7 +28,7 @@ def _checked(prob, won):
         raise ValueError(f"row {row}: outcome {won[row]} is neither 0 nor 1")
     return prob, won
 
-
+# %% ../../nbs/50_evaluation.scores.ipynb #1fec09c0
 def log_losses(
     prob: np.ndarray,  # P(first-named player wins the match), in [0, 1], (n,)
     won: np.ndarray,  # 1 where that player won, else 0, (n,)
@@ -57,7 +57,7 @@ def hits(
     prob, won = _checked(prob, won)
     return np.where(prob == 0.5, 0.5, (prob > 0.5) == (won == 1))
 
-# %% ../../nbs/50_evaluation.scores.ipynb #48fc4867
+# %% ../../nbs/50_evaluation.scores.ipynb #08b20132
 WEIGHTS = ("point", "match")
 
 
@@ -71,7 +71,7 @@ def cluster_codes(
     codes = series.rank("dense").to_numpy().astype(np.int64) - 1
     return codes, int(codes.max(initial=-1)) + 1
 
-
+# %% ../../nbs/50_evaluation.scores.ipynb #838edc5e
 def row_weights(
     match: np.ndarray,  # match of each row, any labels, (n,)
     weight: str = "point",  # "point": every row 1; "match": every match 1, shared equally by its rows
@@ -93,7 +93,7 @@ def mean_score(
     """Mean of a loss by point or by match."""
     return float((np.asarray(losses, dtype=np.float64) * row_weights(match, weight)).sum())
 
-# %% ../../nbs/50_evaluation.scores.ipynb #f7d4f1ec
+# %% ../../nbs/50_evaluation.scores.ipynb #6919d4be
 def walk_season(
     n_matches: int,  # matches to play
     half: int = 8,  # the lead that wins; a match takes half**2 points on average
@@ -110,7 +110,7 @@ def walk_season(
     won = (lead[np.arange(n_matches), end] > 0).astype(np.float64)
     return (lead[played] + half) / (2 * half), np.repeat(won, end), np.repeat(np.arange(n_matches), end)
 
-# %% ../../nbs/50_evaluation.scores.ipynb #792165fd
+# %% ../../nbs/50_evaluation.scores.ipynb #356e1c70
 def equal_mass_bins(
     prob: np.ndarray,  # forecasts, (n,)
     n_bins: int = 20,  # bins wanted; ties can leave some empty
@@ -150,7 +150,7 @@ def brier_split(
         "within_cov": float(2 * (w * dev_p * dev_y).sum()),
     }
 
-# %% ../../nbs/50_evaluation.scores.ipynb #9cf2172b
+# %% ../../nbs/50_evaluation.scores.ipynb #9dd62301
 def cluster_sums(
     values: np.ndarray,  # values to add up, (n,) or (n, column)
     codes: np.ndarray,  # cluster of each row, int codes 0..m-1, (n,)
@@ -160,7 +160,7 @@ def cluster_sums(
     values = np.asarray(values, dtype=np.float64).reshape(len(codes), -1)
     return np.stack([np.bincount(codes, column, minlength=m) for column in values.T], axis=1)
 
-
+# %% ../../nbs/50_evaluation.scores.ipynb #76c18efe
 def resampled_sums(
     sums: np.ndarray,  # sums of each cluster, (m, column)
     reps: int = 2000,  # resampled seasons
@@ -178,7 +178,7 @@ def resampled_sums(
         out.append(counts.astype(np.float64) @ sums)
     return np.concatenate(out)
 
-# %% ../../nbs/50_evaluation.scores.ipynb #652e1a61
+# %% ../../nbs/50_evaluation.scores.ipynb #520ee15d
 def break_lead(
     games1: np.ndarray,  # games of player 1 in the current set, (n,)
     games2: np.ndarray,  # games of player 2 in the current set, (n,)
@@ -189,7 +189,7 @@ def break_lead(
     extra = np.where((games1 + games2) % 2 == 0, 0, np.where(server == 2, 1, -1))  # the next returner has served once more
     return (games1 - games2 - extra) // 2
 
-
+# %% ../../nbs/50_evaluation.scores.ipynb #1243a5db
 SCORE_STATES = ("level", "break up", "set up", "set and break up", "set up, break down", "two sets up")
 
 
@@ -207,7 +207,7 @@ def score_state(
     code = np.select([np.abs(lead) >= 2, (lead == 0) & (breaks == 0), lead == 0, breaks == 0, breaks > 0], [5, 0, 1, 2, 3], 4)
     return np.array(SCORE_STATES)[code]
 
-
+# %% ../../nbs/50_evaluation.scores.ipynb #e6f0b1f3
 def odds_band(
     prob: np.ndarray,  # P(either player wins) at the close, in (0, 1), (n,)
     edges: tuple = (1.1, 1.25, 1.5, 1.8),  # inner edges in fair decimal odds of the favourite, rising
@@ -220,7 +220,7 @@ def odds_band(
         band = np.searchsorted(edges, 1 / np.maximum(prob, 1 - prob), side="right")
     return names[np.where(np.isnan(prob), len(names) - 1, band)]
 
-# %% ../../nbs/50_evaluation.scores.ipynb #892001f1
+# %% ../../nbs/50_evaluation.scores.ipynb #c6f35314
 def _score_row(frame, prob, won, match, n_bins, eps):
     """Scores of one forecast column on one group, as a dictionary."""
     p, y, m = frame[prob].to_numpy(), frame[won].to_numpy(), frame[match].to_numpy()
@@ -233,7 +233,7 @@ def _score_row(frame, prob, won, match, n_bins, eps):
     row |= {k: parts[k] for k in ("reliability", "resolution", "uncertainty")}
     return row | {"clipped": int(((p < eps) | (p > 1 - eps)).sum())}
 
-
+# %% ../../nbs/50_evaluation.scores.ipynb #c03a52b1
 def score_table(
     frame: pl.DataFrame,  # one row a point, with the columns named below
     by: list[str] | tuple[str, ...] = (),  # columns whose combinations are the groups; empty: everything is one group

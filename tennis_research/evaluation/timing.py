@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['take_turns', 'speed_table', 'one_core', 'first_call', 'python_set', 'python_match_win', 'random_scores']
 
-# %% ../../nbs/53_evaluation.timing.ipynb #d4df4a46
+# %% ../../nbs/53_evaluation.timing.ipynb #8c41b943
 import os
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from numba import njit
 
 from ..scoring import FINAL_SETS, MatchFormat, ScoreArray, advance
 
-# %% ../../nbs/53_evaluation.timing.ipynb #ba6298e5
+# %% ../../nbs/53_evaluation.timing.ipynb #fb192208
 def take_turns(
     jobs: Mapping[str, Callable[[], object]],  # name -> job without arguments
     rounds: int = 7,  # recorded rounds
@@ -38,7 +38,7 @@ def take_turns(
             rows.append((name, r, perf_counter() - start))
     return pl.DataFrame(rows, schema={"job": pl.String, "round": pl.Int64, "seconds": pl.Float64}, orient="row")
 
-
+# %% ../../nbs/53_evaluation.timing.ipynb #e4137ec8
 def speed_table(
     seconds: pl.DataFrame,  # output of `take_turns`
     units: Mapping[str, int],  # name -> units of work in one run of the job
@@ -62,7 +62,7 @@ def speed_table(
         rows.append({"job": n, "us_per_unit": 1e6 * np.median(per_unit[n]), "times_peer": mid, "low": low, "high": high, "rounds": len(ratio)})
     return pl.DataFrame(rows)
 
-# %% ../../nbs/53_evaluation.timing.ipynb #89ab1c4b
+# %% ../../nbs/53_evaluation.timing.ipynb #0a304b60
 _ONE_THREAD = {name: "1" for name in ("NUMBA_NUM_THREADS", "POLARS_MAX_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 
@@ -93,7 +93,7 @@ def one_core(
         raise RuntimeError(f"{command[0]} ended with exit code {done.returncode}: {last}")
     return seconds
 
-
+# %% ../../nbs/53_evaluation.timing.ipynb #3fa6934e
 def first_call(
     setup: str,  # Python statements that import and prepare, not timed
     call: str,  # Python expression, timed twice
@@ -108,7 +108,7 @@ def first_call(
     first, second = done.stdout.split()[-2:]
     return float(first), float(second)
 
-# %% ../../nbs/53_evaluation.timing.ipynb #69e68c3e
+# %% ../../nbs/53_evaluation.timing.ipynb #0be066b4
 def _two_clear(a, r):
     """P(player 1 gets two clear) where player 1 wins steps with chances a and r in turn."""
     win, lose = a * r, (1 - a) * (1 - r)
@@ -157,7 +157,7 @@ def python_set(
 
     return price
 
-# %% ../../nbs/53_evaluation.timing.ipynb #0a7cf4cd
+# %% ../../nbs/53_evaluation.timing.ipynb #513cb98f
 def python_match_win(
     p1: float,  # P(player 1 wins a point on own serve), in (0, 1)
     p2: float,  # P(player 2 wins a point on own serve), in (0, 1)
@@ -184,7 +184,7 @@ def python_match_win(
     won = (deciding if s1 + s2 == last else usual)(*rest)
     return won * match(s1 + 1, s2) + (1 - won) * match(s1, s2 + 1)
 
-# %% ../../nbs/53_evaluation.timing.ipynb #4aa77633
+# %% ../../nbs/53_evaluation.timing.ipynb #e4a0a3c8
 @njit(cache=True)
 def _play_some(n, best_of, final, no_ad, seed):
     """Scores (n, 7) after an evenly drawn number of the points of n matches played with fair points."""

@@ -21,7 +21,7 @@ from ..scoring import ScoreArray, advance, score_winner
 class BeliefSettings:
     """How much a match may differ from its prior, and how fast that changes."""
 
-    spread: float = option(0.025, low=0.0, high=0.3)        # sd of d = p1 - p2 around the prior in an even match of three sets
+    spread: float = option(0.035, low=0.0, high=0.3)        # sd of d = p1 - p2 around the prior in three sets with a 73 % favourite (|logit| = 1)
     spread_slope: float = option(0.5, low=-2.0, high=3.0)   # growth of ln(variance of d) per unit of |logit| of the prior match probability
     five_sets: float = option(1.0, low=0.01, high=20.0)     # factor on the variance of d in a best-of-five match
     sum_sd: float = option(0.03, low=0.0, high=0.3)         # sd of p1 + p2 around its prior
@@ -39,7 +39,7 @@ class BeliefSettings:
     ) -> np.ndarray:          # variance of d, (n,)
         """How far a match may be from its prior."""
         size = np.abs(np.log(prob) - np.log1p(-prob))
-        return self.spread**2 * np.exp(np.minimum(self.spread_slope * size, 6.0)) * np.where(np.asarray(best_of) == 5, self.five_sets, 1.0)
+        return self.spread**2 * np.exp(np.minimum(self.spread_slope * (size - 1.0), 6.0)) * np.where(np.asarray(best_of) == 5, self.five_sets, 1.0)
 
 # %% ../../nbs/23_fair.belief.ipynb #6587b147
 _LOW, _HIGH = 0.01, 0.99  # serve probabilities are kept inside

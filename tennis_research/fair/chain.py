@@ -116,6 +116,12 @@ def _level(h, b, pairs, v):
 
 # %% ../../nbs/20_fair.chain.ipynb #55348be7
 @njit(**_JIT)
+def _pick(live, x, won):
+    """A step of a race: still to come and won with probability x, or played, and won or not."""
+    return x if live else (1.0 if won else 0.0)
+
+
+@njit(**_JIT)
 def _deuce(p, no_ad):
     """P(server wins the game from deuce)."""
     return p if no_ad else p * p / (p * p + (1.0 - p) * (1.0 - p))
@@ -147,29 +153,23 @@ def game_win_kernel(
         return p_next + (1.0 - p_next) * d if a > b else p_next * d
     left = 6 - a - b  # points that would be left if six were played; the points won so far are certain
     ones = 6 - b
-    s1 = p if left > 1 else (1.0 if ones > 1 else 0.0)
-    s2 = p if left > 2 else (1.0 if ones > 2 else 0.0)
-    s3 = p if left > 3 else (1.0 if ones > 3 else 0.0)
-    s4 = p if left > 4 else (1.0 if ones > 4 else 0.0)
-    s5 = p if left > 5 else (1.0 if ones > 5 else 0.0)
+    s1 = _pick(left > 1, p, ones > 1)
+    s2 = _pick(left > 2, p, ones > 2)
+    s3 = _pick(left > 3, p, ones > 3)
+    s4 = _pick(left > 4, p, ones > 4)
+    s5 = _pick(left > 5, p, ones > 5)
     return _race3(_bern3(p_next, s1, s2), _bern3(s3, s4, s5), d)
 
 # %% ../../nbs/20_fair.chain.ipynb #f4d85c25
-@njit(**_JIT)
-def _pick(k, live, x, ones):
-    """Step k of a race: still to come (k < live) and won with probability x, else played: won if k < ones."""
-    return x if k < live else (1.0 if k < ones else 0.0)
-
-
 @njit(**_JIT)
 def _tb7(x0, x, nx, y0, y, ny, won, d):
     """Tie-break to 7 as twelve points: nx serves to come of the next server (the next point x0, then x), ny of the other (y0, then y)."""
     ox = nx + min(won, 6 - nx)
     oy = ny + won - (ox - nx)
-    a = _bern3(x0, _pick(1, nx, x, ox), _pick(2, nx, x, ox))
-    b = _bern3(_pick(3, nx, x, ox), _pick(4, nx, x, ox), _pick(5, nx, x, ox))
-    e = _bern3(_pick(0, ny, y0, oy), _pick(1, ny, y, oy), _pick(2, ny, y, oy))
-    f = _bern3(_pick(3, ny, y, oy), _pick(4, ny, y, oy), _pick(5, ny, y, oy))
+    a = _bern3(x0, _pick(nx > 1, x, ox > 1), _pick(nx > 2, x, ox > 2))
+    b = _bern3(_pick(nx > 3, x, ox > 3), _pick(nx > 4, x, ox > 4), _pick(nx > 5, x, ox > 5))
+    e = _bern3(_pick(ny > 0, y0, oy > 0), _pick(ny > 1, y, oy > 1), _pick(ny > 2, y, oy > 2))
+    f = _bern3(_pick(ny > 3, y, oy > 3), _pick(ny > 4, y, oy > 4), _pick(ny > 5, y, oy > 5))
     return _race6(_conv33(a, b), _conv33(e, f), d)
 
 
@@ -178,11 +178,12 @@ def _tb10(x0, x, nx, y0, y, ny, won, d):
     """Tie-break to 10 as eighteen points; arguments as in `_tb7`."""
     ox = nx + min(won, 9 - nx)
     oy = ny + won - (ox - nx)
-    a = _conv33(_bern3(x0, _pick(1, nx, x, ox), _pick(2, nx, x, ox)), _bern3(_pick(3, nx, x, ox), _pick(4, nx, x, ox), _pick(5, nx, x, ox)))
-    b = _conv33(_bern3(_pick(0, ny, y0, oy), _pick(1, ny, y, oy), _pick(2, ny, y, oy)),
-                _bern3(_pick(3, ny, y, oy), _pick(4, ny, y, oy), _pick(5, ny, y, oy)))
-    a = _conv63(a, _bern3(_pick(6, nx, x, ox), _pick(7, nx, x, ox), _pick(8, nx, x, ox)))
-    b = _conv63(b, _bern3(_pick(6, ny, y, oy), _pick(7, ny, y, oy), _pick(8, ny, y, oy)))
+    a = _conv33(_bern3(x0, _pick(nx > 1, x, ox > 1), _pick(nx > 2, x, ox > 2)),
+                _bern3(_pick(nx > 3, x, ox > 3), _pick(nx > 4, x, ox > 4), _pick(nx > 5, x, ox > 5)))
+    b = _conv33(_bern3(_pick(ny > 0, y0, oy > 0), _pick(ny > 1, y, oy > 1), _pick(ny > 2, y, oy > 2)),
+                _bern3(_pick(ny > 3, y, oy > 3), _pick(ny > 4, y, oy > 4), _pick(ny > 5, y, oy > 5)))
+    a = _conv63(a, _bern3(_pick(nx > 6, x, ox > 6), _pick(nx > 7, x, ox > 7), _pick(nx > 8, x, ox > 8)))
+    b = _conv63(b, _bern3(_pick(ny > 6, y, oy > 6), _pick(ny > 7, y, oy > 7), _pick(ny > 8, y, oy > 8)))
     return _race9(a, b, d)
 
 # %% ../../nbs/20_fair.chain.ipynb #b2707a3d
@@ -246,8 +247,8 @@ def _set10(g, x1, x, nx, y0, y, ny, won, v):
     """Set as ten games: current game g, nx more of its server (x1, then x), ny of the other (y0, then y); value v at 5-5."""
     ox = nx + min(won, 4 - nx)
     oy = ny + won - (ox - nx)
-    a = _bern5(g, _pick(0, nx, x1, ox), _pick(1, nx, x, ox), _pick(2, nx, x, ox), _pick(3, nx, x, ox))
-    b = _bern5(_pick(0, ny, y0, oy), _pick(1, ny, y, oy), _pick(2, ny, y, oy), _pick(3, ny, y, oy), _pick(4, ny, y, oy))
+    a = _bern5(g, _pick(nx > 0, x1, ox > 0), _pick(nx > 1, x, ox > 1), _pick(nx > 2, x, ox > 2), _pick(nx > 3, x, ox > 3))
+    b = _bern5(_pick(ny > 0, y0, oy > 0), _pick(ny > 1, y, oy > 1), _pick(ny > 2, y, oy > 2), _pick(ny > 3, y, oy > 3), _pick(ny > 4, y, oy > 4))
     return _race5(a, b, v)
 
 
@@ -321,7 +322,7 @@ def _sets(p1, p2, h, b, final, no_ad):
     if final == 0:
         return s, s
     if final == 2:
-        return s, out + tie * _closing(p1, p2, -1, 7, no_ad)
+        return s, out + tie * _by_two(h, _hold(1.0 - p1, no_ad), b, _hold(p2, no_ad))
     if final == 3:
         return s, out + tie * _level(h, b, 7, t7)
     t10 = _tb_start(p1, p2, 10)
@@ -351,8 +352,14 @@ def _current_set(p1, p2, c, h, b, s1, s2, g1, g2, x1, x2, server, best_of, final
 
 
 @njit(**_JIT)
-def match_next_kernel(p1, p2, c, s1, s2, g1, g2, x1, x2, server, best_of, final, no_ad):
-    """`match_win_kernel` with P(player 1 wins the next point) = c: 1.0 prices the score after that point is won, 0.0 after it is lost."""
+def match_next_kernel(
+    p1, p2,                 # P(player 1, 2 wins a point on own serve), in [0, 1]
+    c,                      # P(player 1 wins the next point): 1.0 prices the score after it is won, 0.0 after it is lost
+    s1, s2, g1, g2, x1, x2, # sets, games, points of players 1 and 2: a possible score
+    server,                 # who serves the next point, 1 or 2
+    best_of, final, no_ad,  # format codes, see `MatchFormat.codes`
+):                          # P(player 1 wins the match), in [0, 1]
+    """The match price as a line in the probability of the next point. Unchecked."""
     need = (best_of + 1) // 2
     if s1 >= need or s2 >= need:
         return 1.0 if s1 >= need else 0.0

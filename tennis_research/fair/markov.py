@@ -254,7 +254,7 @@ def game_points(
     Score(points=tuple(points)).check(MatchFormat(no_ad=no_ad))
     return game_points_kernel(float(p), *points, int(no_ad))
 
-
+# %% ../../nbs/20d_fair.markov.ipynb #750ab1af
 def tiebreak_win(
     p1_serve: float,                        # P(player 1 wins a point on own serve), in [0, 1]
     p2_serve: float,                        # P(player 2 wins a point on own serve), in [0, 1]

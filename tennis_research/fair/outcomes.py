@@ -220,7 +220,8 @@ def _set_points(v, p1, p2, trigger, target, no_ad):
     """v[s, g1, g2] at the start of a game served by s + 1: P(won, 1 serves next set), P(won, 2), P(lost, 1), P(lost, 2), expected points."""
     h, b = _hold(p1, no_ad), _hold(1.0 - p2, no_ad)
     t = _closing(p1, p2, trigger, target, no_ad)
-    cost = (game_points_kernel(p1, 0, 0, no_ad), game_points_kernel(p2, 0, 0, no_ad))
+    none = np.int64(0)
+    cost = (game_points_kernel(p1, none, none, no_ad), game_points_kernel(p2, none, none, no_ad))
     top = 6 if trigger < 0 else trigger
     v[:] = 0.0
     for s in range(2):  # a set that is over at the start of a "game" of s + 1: that player serves first in the next set
@@ -234,7 +235,7 @@ def _set_points(v, p1, p2, trigger, target, no_ad):
             v[s, top, top, 4] = (cost[0] + cost[1]) / pair if pair > 0.0 else np.inf
         else:
             v[s, top, top, 1 - s], v[s, top, top, 3 - s] = t, 1.0 - t
-            v[s, top, top, 4] = _tie_points(p1, p2, 0, 0, s + 1, target)
+            v[s, top, top, 4] = _tie_points(p1, p2, none, none, s + 1, target)
     for total in range(2 * top - 1, -1, -1):
         for g1 in range(max(0, total - top), min(total, top) + 1):
             g2 = total - g1
@@ -253,8 +254,13 @@ def _then(now, won, lost):
 
 
 @njit(**_JIT)
-def expected_points_kernel(p1, p2, s1, s2, g1, g2, x1, x2, server, best_of, final, no_ad):
-    """Expected points to the end of the match; arguments as in `match_win_kernel`. Unchecked."""
+def expected_points_kernel(
+    p1, p2,                 # P(player 1, 2 wins a point on own serve), in [0, 1]
+    s1, s2, g1, g2, x1, x2, # sets, games, points of players 1 and 2: a possible score
+    server,                 # who serves the next point, 1 or 2
+    best_of, final, no_ad,  # format codes, see `MatchFormat.codes`
+):                          # expected number of points to the end of the match, >= 0
+    """Expected points still to be played. Unchecked."""
     need = (best_of + 1) // 2
     if s1 >= need or s2 >= need:
         return 0.0
@@ -262,7 +268,7 @@ def expected_points_kernel(p1, p2, s1, s2, g1, g2, x1, x2, server, best_of, fina
         return np.nan
     regular, last = np.empty((2, 15, 15, 5)), np.empty((2, 15, 15, 5))
     rule = _rule(need - 1, need - 1, best_of, final)
-    _set_points(regular, p1, p2, 6, 7, no_ad)
+    _set_points(regular, p1, p2, np.int64(6), np.int64(7), no_ad)
     _set_points(last, p1, p2, rule[0], rule[1], no_ad)
     after = np.zeros((need + 1, need + 1, 2))  # expected points from the start of a set, by its first server
     for i in range(need - 1, s1 - 1, -1):

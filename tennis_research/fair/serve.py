@@ -148,20 +148,22 @@ def serve_rmse(
     return pl.DataFrame(rows, schema={"year": pl.Int32, "rmse": pl.Float64, "constant": pl.Float64, "n": pl.Int64}, orient="row")
 
 # %% ../../nbs/22_fair.serve.ipynb #44a63d66
-RATING_FEATURES = ("elo", "elo_surface", "serve")  # differences: rating / 400, surface rating / 400, expected serve share
+RATING_FEATURES = ("elo", "elo_surface", "serve", "newcomer")  # differences: rating / 400, surface rating / 400, expected serve share, newness
+_NEW = 5.0  # matches after which a newcomer counts as one by 1/e: the tour files begin with a player's tour debut, and who is new is weaker than his rating
 
 
 def rating_features(
     ratings: np.ndarray,    # (n, 6) as from `elo`
     strengths: np.ndarray,  # (n, 4) as from `serve_strengths`
-) -> np.ndarray:            # (n, 3), side 1 minus side 2: see RATING_FEATURES
+) -> np.ndarray:            # (n, 4), side 1 minus side 2: see RATING_FEATURES
     """What is known of two players, as differences."""
-    return np.column_stack([(ratings[:, 0] - ratings[:, 1]) / 400, (ratings[:, 2] - ratings[:, 3]) / 400, strengths[:, 0] - strengths[:, 1]])
+    new = np.exp(-ratings[:, 4:6] / _NEW)
+    return np.column_stack([(ratings[:, 0] - ratings[:, 1]) / 400, (ratings[:, 2] - ratings[:, 3]) / 400, strengths[:, 0] - strengths[:, 1], new[:, 1] - new[:, 0]])
 
 
 def rated_serves(
-    features: np.ndarray,    # (n, 3)
-    weights: np.ndarray,     # (3,) logits of P(best of three) per unit
+    features: np.ndarray,    # (n, k)
+    weights: np.ndarray,     # (k,) logits of P(best of three) per unit
     serve_sum: np.ndarray,   # (n,) expected sum of both serve probabilities
 ) -> tuple[np.ndarray, np.ndarray]:  # P(point on serve) of side 1 and of side 2, (n,)
     """Serve probabilities that reproduce the rated chance in a best-of-three match."""

@@ -234,7 +234,7 @@ def match_win_grad_kernel(
     h, b = _hold(p1, no_ad), _hold(1.0 - p2, no_ad)
     now, nh, nb, na, nr = _current_grad(p1, p2, h, b, s1, s2, g1, g2, x1, x2, server, best_of, final, no_ad)
     if s1 + s2 < best_of - 1:
-        s, sh, sb, sa, sr = _fresh_grad(p1, p2, h, b, 6, 7, no_ad)
+        s, sh, sb, sa, sr = _fresh_grad(p1, p2, h, b, np.int64(6), np.int64(7), no_ad)
         trigger, target = _rule(need - 1, need - 1, best_of, final)
         f, fh, fb, fa, fr = (s, sh, sb, sa, sr) if final == 0 else _fresh_grad(p1, p2, h, b, trigger, target, no_ad)
         win, win_s, win_f = _between_grad(need - s1 - 1, need - s2, s, f)
@@ -254,7 +254,7 @@ def serve_from_close_kernel(
     no_ad: int,         # 1: no-ad games
 ) -> tuple:             # (p1, p2); NaN where an input is NaN or the price is not reachable
     """The serve probabilities with this sum whose match price is `p_match`, to 1e-10 (in practice 1e-14)."""
-    nan = np.nan
+    nan, no, one = np.nan, np.int64(0), np.int64(1)  # typed, or a second copy of every kernel would be compiled for literals
     if not (0.0 <= p_match <= 1.0 and 0.0 <= serve_sum <= 2.0):
         return nan, nan
     hi = min(serve_sum, 2.0 - serve_sum)
@@ -265,7 +265,7 @@ def serve_from_close_kernel(
         want = math.log(p_match / (1.0 - p_match))
         for _ in range(100):
             p1 = 0.5 * (serve_sum + d)
-            v, d1, d2 = match_win_grad_kernel(p1, serve_sum - p1, 0, 0, 0, 0, 0, 0, 1, best_of, final, no_ad)
+            v, d1, d2 = match_win_grad_kernel(p1, serve_sum - p1, no, no, no, no, no, no, one, best_of, final, no_ad)
             if abs(v - p_match) <= 2e-16:
                 break
             if v < p_match:
@@ -281,5 +281,5 @@ def serve_from_close_kernel(
             d = new
     p1 = min(1.0, max(0.0, 0.5 * (serve_sum + d)))
     p2 = min(1.0, max(0.0, serve_sum - p1))
-    missed = abs(match_win_kernel(p1, p2, 0, 0, 0, 0, 0, 0, 1, best_of, final, no_ad) - p_match)
+    missed = abs(match_win_kernel(p1, p2, no, no, no, no, no, no, one, best_of, final, no_ad) - p_match)
     return (p1, p2) if missed <= 1e-10 else (nan, nan)

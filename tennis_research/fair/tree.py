@@ -103,7 +103,7 @@ def _fill_set(out, v, pts, p1, p2, h, b, trigger, target, points):
     if games == 0:
         return
     top = 12 if trigger == 12 else 6
-    _fill_games(v, h, b, top, _closing(p1, p2, -1, 7, points == 16) if trigger < 0 else out[games * points])
+    _fill_games(v, h, b, top, _closing(p1, p2, trigger, target, np.int64(points == 16)) if trigger < 0 else out[games * points])
     for s in range(2):
         for k in range(games):
             g1, g2 = _GAMES12[k, 0], _GAMES12[k, 1]
@@ -130,10 +130,10 @@ def tree_kernel(
     h, b = _hold(p1, no_ad), _hold(1.0 - p2, no_ad)
     s, f = _sets(p1, p2, h, b, final, no_ad)
     v, pts = np.empty((2, 15, 15)), np.empty((2, 18))
-    _fill_points(pts[0], p1, 0, no_ad)
-    _fill_points(pts[1], p2, 1, no_ad)
+    for side in range(2):
+        _fill_points(pts[side], p2 if side else p1, side, no_ad)
     out = np.empty((need * need - 1) * size + last)
-    _fill_set(out, v, pts, p1, p2, h, b, 6, 7, points)  # first block: P(set), turned into prices last
+    _fill_set(out, v, pts, p1, p2, h, b, np.int64(6), np.int64(7), points)  # first block: P(set), turned into prices last
     end = (need * need - 1) * size
     if final:
         _fill_set(out[end:], v, pts, p1, p2, h, b, trigger, target, points)

@@ -6,7 +6,7 @@
 __all__ = ['BOOK_NAMES', 'BOOK_ORDER', 'CLOSING_SCHEMA', 'CLOSING_REJECT_SCHEMA', 'FILE_SCHEMA', 'TOO_GOOD', 'TOO_LOW', 'Closing',
            'book_order', 'load_closing', 'attach_closing', 'too_good', 'file_screen']
 
-# %% ../../nbs/12_sources.closing.ipynb #6ead8cc3
+# %% ../../nbs/12_sources.closing.ipynb #44d93883
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ..lake import check_schema
 from ..names import event_key, fold, join_matches
 from .points import SourceError
 
-# %% ../../nbs/12_sources.closing.ipynb #4be15fa9
+# %% ../../nbs/12_sources.closing.ipynb #87237411
 BOOK_NAMES = {
     "ps": "Pinnacle", "b365": "Bet365", "avg": "average of the market", "max": "best of the market", "ex": "Expekt", "lb": "Ladbrokes", "sj": "Stan James",
     "cb": "Centrebet", "gb": "Gamebookers", "iw": "Interwetten", "sb": "Sportingbet", "bw": "Bet&Win", "ub": "Unibet", "bfe": "Betfair Exchange",
@@ -39,7 +39,7 @@ FILE_SCHEMA = {"file": pl.String(), "path": pl.String(), "tour": pl.String(), "t
 _SLAM_ROUND = {"1st Round": 1, "2nd Round": 2, "3rd Round": 3, "4th Round": 4, "Quarterfinals": 5, "Semifinals": 6, "The Final": 7}
 _SUFFIXES = (".parquet", ".xlsx", ".xls", ".csv")
 
-
+# %% ../../nbs/12_sources.closing.ipynb #848d9d14
 @dataclass(frozen=True)
 class Closing:
     """Closing prices in neutral order, what was screened out, and the files they came from."""
@@ -71,7 +71,7 @@ def _read(path: Path) -> pl.DataFrame:
     except Exception as error:  # calamine and polars have error types of their own
         raise SourceError(f"{path} cannot be read as Parquet, xls, xlsx or CSV: {str(error).splitlines()[0]}") from None
 
-
+# %% ../../nbs/12_sources.closing.ipynb #527c1e1b
 def _dates(column: pl.Series) -> pl.Series:
     """Dates from dates, datetimes, text or Excel's day numbers; null where unreadable."""
     if column.dtype == pl.String:
@@ -82,7 +82,7 @@ def _dates(column: pl.Series) -> pl.Series:
         return (column.cast(pl.Int32, strict=False) - 25569).cast(pl.Date)
     return column.cast(pl.Date, strict=False)
 
-# %% ../../nbs/12_sources.closing.ipynb #ee8cc8e1
+# %% ../../nbs/12_sources.closing.ipynb #4a86cb90
 def _tour(names: Sequence[str], path: Path) -> tuple[str | None, str]:
     """ATP or WTA, and what said so."""
     for tour in ("ATP", "WTA"):
@@ -111,7 +111,7 @@ def _number(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     number = column.cast(pl.Float64, strict=False)
     return number, pl.Series(np.zeros(len(column), bool))
 
-
+# %% ../../nbs/12_sources.closing.ipynb #6d5a15bf
 def _neutral(
     raw: pl.DataFrame,  # a bookmaker file with Winner, Loser, Date
     path: Path,  # where it is from
@@ -148,7 +148,7 @@ def _neutral(
     rows = _listed(frame.with_columns(pl.lit("date or player missing, or both players the same").alias("detail")), bad, "", "row unreadable")
     return frame.filter(~bad), pl.concat([rows, *unread])
 
-
+# %% ../../nbs/12_sources.closing.ipynb #616013b3
 def _listed(frame: pl.DataFrame, mask: pl.Series | np.ndarray, book: str, rule: str) -> pl.DataFrame:
     """Rejects of one rule and book."""
     odds = [pl.col(f"{book}_{s}").alias(f"odds_{s}") if book else pl.lit(None, pl.Float64).alias(f"odds_{s}") for s in "ab"]
@@ -156,7 +156,7 @@ def _listed(frame: pl.DataFrame, mask: pl.Series | np.ndarray, book: str, rule: 
     picked = frame.filter(pl.Series(mask)).select(*names, pl.lit(book).alias("book"), *odds, pl.lit(rule).alias("rule"), "detail")
     return picked.cast(CLOSING_REJECT_SCHEMA)
 
-# %% ../../nbs/12_sources.closing.ipynb #8f1fd978
+# %% ../../nbs/12_sources.closing.ipynb #091b73ab
 _OVERROUND = {"ps": (1.0, 1.10), "avg": (1.01, 1.13), "max": (0.80, 1.10), "bfe": (0.97, 1.10)}  # others (1.0, 1.16)
 _FAR_PROB, _FAR_LOGIT = 0.04, 0.6
 
@@ -171,7 +171,7 @@ def _basic_rules(book: str, a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarra
         over = (total < low) | (total > high)
     return {"missing side": one, "odds": odd & ~one, "overround": over & ~odd & ~one}
 
-
+# %% ../../nbs/12_sources.closing.ipynb #04e3a1c5
 def _disagreement(
     prob: np.ndarray,  # (row, book) P(a) with the overround divided out, NaN where there is no usable price
     average: int | None,  # column of the market's average
@@ -194,7 +194,7 @@ def _disagreement(
     refused[rows] = far
     return refused
 
-# %% ../../nbs/12_sources.closing.ipynb #d5dfbf4b
+# %% ../../nbs/12_sources.closing.ipynb #9cb6ec02
 def _screen(frame: pl.DataFrame, books: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Applies the rules; screened prices become null in the frame and rows of the rejects."""
     rejects, odds, prob = [], {}, {}
@@ -227,7 +227,7 @@ def _screen(frame: pl.DataFrame, books: list[str]) -> tuple[pl.DataFrame, pl.Dat
     columns = [pl.Series(f"{book}_{s}", o).fill_nan(None) for book, pair in odds.items() for s, o in zip("ab", pair, strict=True)]
     return frame.with_columns(columns), pl.concat([pl.DataFrame(schema=CLOSING_REJECT_SCHEMA), *rejects])
 
-# %% ../../nbs/12_sources.closing.ipynb #f974abc7
+# %% ../../nbs/12_sources.closing.ipynb #4cf3da91
 def book_order(
     books: Iterable[str],  # book keys that are there
 ) -> list[str]:  # the same, best first
@@ -235,7 +235,7 @@ def book_order(
     rank = {book: i for i, book in enumerate(BOOK_ORDER)} | {"max": 999}
     return sorted(books, key=lambda book: (rank.get(book, 100), book))
 
-# %% ../../nbs/12_sources.closing.ipynb #90d7c197
+# %% ../../nbs/12_sources.closing.ipynb #6fd8eabc
 def _files(paths: str | Path | Iterable[str | Path]) -> tuple[list[Path], set[Path]]:
     """All files meant by a path, a folder or a list of them, sorted; and those that were named themselves."""
     listed = [Path(paths)] if isinstance(paths, str | Path) else [Path(p) for p in paths]
@@ -260,7 +260,7 @@ def _deduplicated(frame: pl.DataFrame, books: list[str]) -> tuple[pl.DataFrame, 
         frame = frame.filter(first)
     return frame.drop("_n"), pl.concat(twice)
 
-# %% ../../nbs/12_sources.closing.ipynb #2d06aec8
+# %% ../../nbs/12_sources.closing.ipynb #860cd8d6
 def load_closing(
     paths: str | Path | Iterable[str | Path],  # bookmaker files (xls, xlsx, csv, parquet) or folders of them
     screen_files: bool = False,  # also refuse whole files whose prices look as if they were taken after the result (evaluation only)
@@ -307,7 +307,7 @@ def load_closing(
     unpriced = check_schema(frame.filter(none), CLOSING_SCHEMA, "closing prices")
     return Closing(frame.filter(~none).select(order), unpriced, pl.concat([*rejects, screened, twice, gone]).sort("file", "row", "book", "rule"), table)
 
-
+# %% ../../nbs/12_sources.closing.ipynb #a19a165d
 def _with_event(frame: pl.DataFrame) -> pl.DataFrame:
     """Adds the key and the round of a Grand Slam."""
     names = frame.select("event_name", "year").unique(maintain_order=True)
@@ -324,7 +324,7 @@ def _chosen(frame: pl.DataFrame, books: list[str]) -> pl.DataFrame:
     which = pl.coalesce(*(pl.when(pl.col(f"{b}_a").is_not_null() & pl.col(f"{b}_b").is_not_null()).then(pl.lit(b)) for b in books))
     return frame.with_columns(which.alias("book"), *(pl.coalesce(*(f"{b}_{s}" for b in books)).alias(f"odds_{s}") for s in "ab"))
 
-# %% ../../nbs/12_sources.closing.ipynb #f021327e
+# %% ../../nbs/12_sources.closing.ipynb #5011a40a
 def attach_closing(
     matches: pl.DataFrame,  # matches of a point file: match_id, tour, player1, player2, event_key, date, round
     closing: Closing,  # closing prices
@@ -353,7 +353,7 @@ def attach_closing(
         pl.when(first).then("a_won").otherwise(~pl.col("a_won")).alias("won1"), "comment",
     )  # fmt: skip
 
-# %% ../../nbs/12_sources.closing.ipynb #aa4cc33a
+# %% ../../nbs/12_sources.closing.ipynb #e7122450
 TOO_GOOD = -7.0  # standard errors; all books and seasons of 2002-18 lie between -4.9 and 0.5: favourites win a little more than prices say
 
 
@@ -375,7 +375,7 @@ def too_good(
     z = (loss.sum() - entropy) / np.sqrt(variance) if variance > 0 else 0.0
     return float(z), float(loss.mean() + 4 * loss.std() / np.sqrt(len(q)))
 
-
+# %% ../../nbs/12_sources.closing.ipynb #1914491a
 def file_screen(
     frame: pl.DataFrame,  # neutral rows of one file
 ) -> str:  # "" if honest, else the reason for refusing the file

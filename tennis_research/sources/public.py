@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RECORD', 'PublicFile', 'public_files', 'Inventory', 'inventory', 'Outcome', 'fetch_public', 'verify_public']
 
-# %% ../../nbs/18_sources.public.ipynb #5878913a
+# %% ../../nbs/18_sources.public.ipynb #99e6f248
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,7 +15,7 @@ from ..lake import FetchError, LakeError, fetch, file_hash
 from .sackmann import SOURCES
 from ..tracking import read_json, write_json
 
-# %% ../../nbs/18_sources.public.ipynb #4cb9fd7b
+# %% ../../nbs/18_sources.public.ipynb #6bb01d89
 RECORD = ".fetched.json"   # in the data root: path -> sha256, address, bytes, time
 
 
@@ -56,7 +56,7 @@ def public_files(
         return found
     raise KeyError(f"no list of files for {folder}")
 
-# %% ../../nbs/18_sources.public.ipynb #5bc84bcd
+# %% ../../nbs/18_sources.public.ipynb #525ce3c7
 def _here(
     root: Path,        # data root
     file: PublicFile,  # one file
@@ -87,7 +87,7 @@ def inventory(
         rows.append(Inventory(s["name"], s["url"], s["licence"], s["folder"], bool(s["free"]), len(sizes), sum(sizes)))
     return rows
 
-# %% ../../nbs/18_sources.public.ipynb #4e0e86cb
+# %% ../../nbs/18_sources.public.ipynb #3003a394
 @dataclass(frozen=True)
 class Outcome:
     """What happened to one file."""
@@ -99,13 +99,14 @@ class Outcome:
 def _fetch_one(
     root: Path,        # data root
     file: PublicFile,  # one file
+    progress: bool,    # whether to draw a bar for a long download
 ) -> Outcome:
     """Try each address; "not found" at all of them means not published."""
     if _here(root, file):
         return Outcome(file.path, "here")
     for url in file.urls:
         try:
-            fetch(url, root / file.path, progress=True)
+            fetch(url, root / file.path, progress=progress)
         except FetchError as error:
             if "HTTP 404" in str(error):
                 continue
@@ -122,19 +123,20 @@ def fetch_public(
     root: Path,   # data root; made if it is not there
     folder: str,  # folder of a source, as in SOURCES
     files: list[PublicFile] | None = None,  # which; all that the source may have if None
+    progress: bool = False,                 # whether to draw a bar for a long download
 ) -> Iterator[Outcome]:  # one per file
     """Fetch what is missing of one source; after three failures in a row the publisher is taken to be out of reach."""
     root.mkdir(parents=True, exist_ok=True)
     failures = 0
     for file in public_files(folder) if files is None else files:
-        outcome = _fetch_one(root, file)
+        outcome = _fetch_one(root, file, progress)
         failures = failures + 1 if outcome.state == "failed" else 0
         yield outcome
         if failures == 3:
             yield Outcome(folder, "failed", "three failures in a row; the rest was not tried")
             return
 
-# %% ../../nbs/18_sources.public.ipynb #6879cdbe
+# %% ../../nbs/18_sources.public.ipynb #99f5a3ef
 def verify_public(
     root: Path,   # data root
     folder: str,  # folder of a source

@@ -6,7 +6,7 @@
 __all__ = ['SOURCES', 'SLAM_START', 'ROUND_RANK', 'MATCH_SCHEMA', 'REJECT_SCHEMA', 'slam_start', 'outcome_expr', 'slam_day_known',
            'scan_matches', 'load_matches', 'PlayerIndex', 'attach_history']
 
-# %% ../../nbs/10_sources.sackmann.ipynb #5fda301d
+# %% ../../nbs/10_sources.sackmann.ipynb #ae5fd2dc
 import warnings
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
@@ -18,7 +18,7 @@ import polars as pl
 from ..lake import check_schema
 from ..names import Resolver, event_key, join_matches, method_of
 
-# %% ../../nbs/10_sources.sackmann.ipynb #e20f25a5
+# %% ../../nbs/10_sources.sackmann.ipynb #ca807f9c
 _NC = "CC BY-NC-SA 4.0, Jeff Sackmann / Tennis Abstract"
 SOURCES: tuple[dict[str, str | bool], ...] = (  # name, address, licence, folder under the data root, whether it is free to fetch
     {"name": "ATP match files", "url": "https://github.com/JeffSackmann/tennis_atp", "licence": _NC, "folder": "sackmann/tennis_atp", "free": True},
@@ -30,7 +30,7 @@ SOURCES: tuple[dict[str, str | bool], ...] = (  # name, address, licence, folder
     {"name": "closing odds", "url": "http://www.tennis-data.co.uk/alldata.php", "licence": "tennis-data.co.uk, free of charge", "folder": "odds", "free": True},
 )  # fmt: skip
 
-# %% ../../nbs/10_sources.sackmann.ipynb #9678a616
+# %% ../../nbs/10_sources.sackmann.ipynb #0fc576a8
 _FIRST_DAYS = {  # month and day of the first main-draw match in singles, from 2000 on
     "ausopen": (2000, "0117 0115 0114 0113 0119 0117 0116 0115 0114 0119 0118 0117 0116 0114 "
               "0113 0119 0118 0116 0115 0114 0120 0208 0117 0116 0114 0112 0118"),
@@ -49,7 +49,7 @@ SLAM_START: dict[tuple[str, int], date] = {
     for slam, (first, days) in _FIRST_DAYS.items() for i, day in enumerate(days.split()) if day != "----"
 }  # fmt: skip
 
-
+# %% ../../nbs/10_sources.sackmann.ipynb #659a7beb
 def slam_start(
     slam: str,  # "ausopen", "frenchopen", "wimbledon" or "usopen"
     year: int,  # season
@@ -71,7 +71,7 @@ def slam_start(
     usual, weekday = date(year, month, day), before if year < 2000 else after
     return usual + timedelta(days=(weekday - usual.weekday() + 3) % 7 - 3)
 
-# %% ../../nbs/10_sources.sackmann.ipynb #c139511c
+# %% ../../nbs/10_sources.sackmann.ipynb #0b749add
 ROUND_RANK = {"Q1": -2, "Q2": -1, "Q3": 0, "ER": 0, "R128": 1, "R64": 2, "R32": 3, "R16": 4, "RR": 4, "QF": 5, "SF": 6, "BR": 6, "F": 7}
 _LAST_DAY = (0, 3, 6, 9, 10, 12, 13, 14)  # latest day, counted from the first, on which round 1..7 of a slam has ended
 _OUTCOMES = (  # searched in this order in the lower-cased score
@@ -97,7 +97,7 @@ def slam_day_known(
     """First day on which the result of that round was certainly public: the day after the latest end of the round since 2000."""
     return (start - date(1970, 1, 1)).days + _LAST_DAY[round_rank] + 1
 
-# %% ../../nbs/10_sources.sackmann.ipynb #7163feb8
+# %% ../../nbs/10_sources.sackmann.ipynb #d366ecf5
 _INT_STATS = [f"{side}_{stat}" for side in "wl" for stat in ("ace", "df", "svpt", "1stIn", "1stWon", "2ndWon", "SvGms", "bpSaved", "bpFaced")]
 _TEXT = ["tourney_id", "tourney_name", "surface", "tourney_level", "winner_name", "loser_name", "score", "round"]
 _SIDE_TEXT = [f"{who}_{what}" for who in ("winner", "loser") for what in ("seed", "entry", "hand", "ioc")]
@@ -122,7 +122,7 @@ def _match_files(root: Path, tour: str, years: Iterable[int] | None) -> list[Pat
         raise FileNotFoundError(f"no file {tour}_matches_YYYY.csv in {folder}" + ("" if wanted is None else f" for {sorted(wanted)}"))
     return chosen
 
-# %% ../../nbs/10_sources.sackmann.ipynb #71f85dcd
+# %% ../../nbs/10_sources.sackmann.ipynb #2da9c3c3
 def _typed(
     raw: pl.DataFrame,  # all columns text, plus "file" and "row"
 ) -> tuple[pl.DataFrame, pl.DataFrame]:  # typed rows, and every value that would not be cast
@@ -149,7 +149,7 @@ def _typed(
     empty = pl.DataFrame(schema=REJECT_SCHEMA)
     return cast.filter(~keys), pl.concat([empty, *(b.cast(REJECT_SCHEMA) for b in bad), gone.cast(REJECT_SCHEMA)])
 
-
+# %% ../../nbs/10_sources.sackmann.ipynb #013ddc57
 def _day_known(frame: pl.DataFrame) -> pl.DataFrame:
     """Adds `event_key` and `day_known` (see the table of rounds for slams)."""
     names = frame.select("tourney_name", "tourney_level", "year").unique()
@@ -162,10 +162,12 @@ def _day_known(frame: pl.DataFrame) -> pl.DataFrame:
     name = pl.col("tourney_name").str.to_lowercase()
     span = pl.when(pl.col("tourney_level") == "G").then(16).when(name.str.contains("olympic")).then(10).when(pl.col("tourney_level") == "D").then(8)
     span = span.when(pl.col("draw_size") > 64).then(15).when(pl.col("round") == "F").then(9).otherwise(8)
-    day = pl.when(slam.is_not_null()).then(slam.to_physical() + last + 1).otherwise(pl.col("start").to_physical() + span)
+    weekday = pl.col("start").dt.weekday().cast(pl.Int32)  # Monday 1; what begins from Wednesday on is counted to the next week, so that a tour week is known at once
+    monday = pl.col("start").to_physical() + pl.when(weekday <= 2).then(1 - weekday).otherwise(8 - weekday)
+    day = pl.when(slam.is_not_null()).then(slam.to_physical() + last + 1).otherwise(monday + span)
     return frame.with_columns(day.cast(pl.Int32).alias("day_known"))
 
-# %% ../../nbs/10_sources.sackmann.ipynb #9fafb917
+# %% ../../nbs/10_sources.sackmann.ipynb #cb619b23
 def scan_matches(
     root: str | Path,  # folder with tennis_atp/ and tennis_wta/, or with the files themselves
     tour: str,  # "ATP" or "WTA", any case
@@ -188,7 +190,7 @@ def scan_matches(
     typed = typed.sort("day_known", "start", "tourney_id", "round_rank", "match_num", "winner_id")
     return check_schema(typed, MATCH_SCHEMA, f"{tour} matches"), rejects
 
-
+# %% ../../nbs/10_sources.sackmann.ipynb #22a4e5e4
 def load_matches(
     root: str | Path,  # folder with tennis_atp/ and tennis_wta/, or with the files themselves
     tour: str,  # "ATP" or "WTA", any case
@@ -201,7 +203,7 @@ def load_matches(
         warnings.warn(f"{gone} of {gone + frame.height} {tour.upper()} match rows were left out; scan_matches lists them", stacklevel=2)
     return frame
 
-# %% ../../nbs/10_sources.sackmann.ipynb #504d888a
+# %% ../../nbs/10_sources.sackmann.ipynb #3b87bdf1
 class PlayerIndex:
     """Players of a match history by name, as they were known at any moment."""
 
@@ -256,7 +258,7 @@ class PlayerIndex:
             return top[0][1], method_of(best // len(given)) or "spelling"
         return None, "ambiguous: " + ", ".join(f"{name} ({player})" for _, player, name in top)
 
-# %% ../../nbs/10_sources.sackmann.ipynb #12ec98b8
+# %% ../../nbs/10_sources.sackmann.ipynb #d857a84c
 def _by_round(*days: int) -> dict[int, int]:
     """Days for the ranks -2 (qualifying) to 7 (final)."""
     return dict(zip(range(-2, 8), days, strict=True))
