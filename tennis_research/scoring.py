@@ -201,10 +201,9 @@ class Score:
         self.check(fmt)
         if score_winner(*self.sets, fmt.best_of):
             raise ValueError(f"the match is over at {self}: no point follows")
-        won = int(p1_won)
-        s1, s2, g1, g2, x1, x2, server = advance(*self.row, won, *fmt.codes)
+        s1, s2, g1, g2, x1, x2, server = advance(*self.row, int(p1_won), *fmt.codes)
         ended = (s1, s2) != self.sets and len(self.history) == sum(self.sets)
-        history = (*self.history, _ended_set(self.row, won, fmt.codes)) if ended else self.history
+        history = (*self.history, _ended_set(self.row, int(p1_won), fmt.codes)) if ended else self.history
         return Score((s1, s2), (g1, g2), (x1, x2), server, fmt, history)
 
     def __str__(self):

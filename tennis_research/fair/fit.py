@@ -19,7 +19,7 @@ from scipy.special import expit
 from .belief import BeliefSettings, belief_prices
 from .inplay import Prepared
 from .parameters import TourParameters
-from .ratings import EloSettings, elo, timeline
+from .ratings import SURFACES, EloSettings, elo, timeline
 from .serve import StrengthSettings, rating_features, serve_counts, serve_strengths
 from ..market.odds import fit_devig
 from ..scoring import ScoreArray
@@ -45,8 +45,11 @@ def fit_strengths(
         raise ValueError(f"no completed match with serve statistics in the {SEASONS} seasons up to {until}")
     share, line = won[ok] / served[ok], timeline(matches)
     start = StrengthSettings() if start is None else start
-    level = [won[k].sum() / served[k].sum() if k.any() else b for k, b in ((ok & matches["surface"].eq_missing(s).to_numpy(), b) for s, b in zip(("Hard", "Clay", "Grass", "Carpet"), start.base, strict=True))]
-    start = dataclasses.replace(start, base=tuple(float(x) for x in level))
+    level = []
+    for surface, usual in zip(SURFACES, start.base, strict=True):
+        here = ok & matches["surface"].eq_missing(surface).to_numpy()
+        level.append(float(won[here].sum() / served[here].sum()) if here.any() else usual)
+    start = dataclasses.replace(start, base=tuple(level))
 
     def settings(z: np.ndarray) -> StrengthSettings:
         return dataclasses.replace(start, **{k: float(min(getattr(start, k) * np.exp(np.clip(v, -4, 4)), 0.5)) for k, v in zip(_STRENGTHS, z, strict=True)})
@@ -82,10 +85,14 @@ def fit_weights(
     matches = matches.filter(pl.col("year") <= until)
     line = timeline(matches)
     x = rating_features(elo(line, matches["outcome"], ratings)[0], serve_strengths(line, matches, strength)[0])
-    use = matches.select((pl.col("outcome") == "completed") & (pl.col("best_of") == 3) & (pl.col("tourney_level") != "D") & (pl.col("year") > until - SEASONS)).to_series().to_numpy()
+    plain = (pl.col("outcome") == "completed") & (pl.col("best_of") == 3) & (pl.col("tourney_level") != "D")
+    use = matches.select(plain & (pl.col("year") > until - SEASONS)).to_series().to_numpy()
     return fit_logit(x[use]), float(fit_logit(x[use][:, :1])[0]), int(use.sum())
 
 # %% ../../nbs/36_fair.fit.ipynb #a68819e6
+_STATE = ("sets", "games", "points", "server")  # columns of a ScoreArray
+
+
 @dataclass(frozen=True)
 class PointSample:
     """Completed matches with a prior, ready to be priced again and again."""
@@ -108,19 +115,27 @@ class PointSample:
     ) -> "PointSample":
         """A part of prepared matches."""
         prior = prepared.priors[column].fill_null(np.nan).to_numpy()
-        keep = np.flatnonzero(rows & prepared.completed & np.isfinite(prior))
-        index = np.isin(prepared.match, keep)
-        before = prepared.replayed.before
-        length = np.diff(prepared.points.offsets)[keep]
-        return cls(prior[keep], prepared.priors["serve_sum"].to_numpy()[keep], ScoreArray(before.sets[index], before.games[index], before.points[index], before.server[index]),
-                   prepared.points.p1_won[index], np.append(0, np.cumsum(length)), prepared.codes[keep], prepared.replayed.winner[keep] == 1, prepared.priors["year"].to_numpy()[keep])  # fmt: skip
+        points, total, season = prepared.points, prepared.priors["serve_sum"].to_numpy(), prepared.priors["year"].to_numpy()
+        everything = cls(prior, total, prepared.replayed.before, points.p1_won, points.offsets, prepared.codes, prepared.replayed.winner == 1, season)
+        return everything.take(rows & prepared.completed & np.isfinite(prior))
 
     def __add__(self, other: "PointSample") -> "PointSample":
         """Two samples as one."""
-        join = lambda name: np.concatenate([getattr(self, name), getattr(other, name)])
-        before = ScoreArray(*(np.concatenate([getattr(self.before, k), getattr(other.before, k)]) for k in ("sets", "games", "points", "server")))
-        offsets = np.append(self.offsets, self.offsets[-1] + other.offsets[1:])
-        return PointSample(join("prob"), join("serve_sum"), before, join("p1_won"), offsets, join("codes"), join("p1_wins"), join("season"))
+        names = [f.name for f in dataclasses.fields(self) if f.name not in ("before", "offsets")]
+        joined = {k: np.concatenate([getattr(self, k), getattr(other, k)]) for k in names}
+        before = ScoreArray(*(np.concatenate([getattr(self.before, k), getattr(other.before, k)]) for k in _STATE))
+        return PointSample(before=before, offsets=np.append(self.offsets, self.offsets[-1] + other.offsets[1:]), **joined)
+
+    def take(
+        self,
+        keep: np.ndarray,  # bool (m,): which matches
+    ) -> "PointSample":    # those matches with their points
+        """A part of the sample."""
+        index = np.repeat(keep, np.diff(self.offsets))
+        names = [f.name for f in dataclasses.fields(self) if f.name not in ("before", "offsets", "p1_won")]
+        before = ScoreArray(*(getattr(self.before, k)[index] for k in _STATE))
+        offsets = np.append(0, np.cumsum(np.diff(self.offsets)[keep]))
+        return PointSample(before=before, offsets=offsets, p1_won=self.p1_won[index], **{k: getattr(self, k)[keep] for k in names})
 
     def losses(
         self,
@@ -133,7 +148,9 @@ class PointSample:
 
 # %% ../../nbs/36_fair.fit.ipynb #1f5ee00f
 _BELIEF = {"spread": np.log, "spread_slope": float, "five_sets": np.log, "drift": np.log, "momentum": float}  # how each is searched
-_PRIOR = {"spread": (np.log(0.04), 0.7), "spread_slope": (0.0, 0.5), "five_sets": (0.0, 0.5), "drift": (np.log(0.001), 1.0), "momentum": (0.0, 0.05)}  # mean, sd as searched
+_PRIOR = {  # mean and standard deviation, as searched
+    "spread": (np.log(0.04), 0.7), "spread_slope": (0.0, 0.5), "five_sets": (0.0, 0.5), "drift": (np.log(0.001), 1.0), "momentum": (0.0, 0.05),
+}  # fmt: skip
 _STEPS = {"spread": 0.2, "spread_slope": 0.2, "five_sets": 0.3, "drift": 0.4, "momentum": 0.02}
 BELIEF_START = BeliefSettings(spread=0.037, spread_slope=0.35, five_sets=0.8, sum_sd=0.03, drift=0.001, momentum=0.04, half_life=20.0)
 
@@ -168,7 +185,8 @@ def fit_closes(
     until: int,             # last season used
 ) -> tuple[str, pl.DataFrame]:  # the devig method, and the table of all methods with intervals
     """The devig method that would have forecast the results of completed matches best."""
-    done = closing.frame.filter((pl.col("tour") == tour) & (pl.col("year") <= until) & pl.col("comment").fill_null("").str.to_lowercase().str.starts_with("compl"))
+    ended = pl.col("comment").fill_null("").str.to_lowercase().str.starts_with("compl")
+    done = closing.frame.filter((pl.col("tour") == tour) & (pl.col("year") <= until) & ended)
     return fit_devig(done.select("odds_a", "odds_b").to_numpy(), np.where(done["a_won"], 0, 1))
 
 
@@ -187,7 +205,8 @@ def fit_tour(
     recent = matches.filter((pl.col("year") <= until) & (pl.col("year") > until - SEASONS))
     served, won = serve_counts(recent)
     method, table = fit_closes(closing, tour, until)
-    parameters = TourParameters(ratings, strength, tuple(float(w) for w in weights), alone, float(2 * won.sum() / served.sum()), method, BELIEF_START, BELIEF_START)
+    average = float(2 * won.sum() / served.sum())
+    parameters = TourParameters(ratings, strength, tuple(float(w) for w in weights), alone, average, method, BELIEF_START, BELIEF_START)
     return parameters, {"serve_rmse": rmse, "rating_matches": n, "devig": table.to_dicts()}
 
 
@@ -198,12 +217,4 @@ def seasons_left_out(
     evals: int = 40,                    # evaluations at most, each
 ) -> dict[int, BeliefSettings]:         # season -> settings fitted without it
     """The belief refitted without one season at a time."""
-    out = {}
-    for season in seasons:
-        keep = sample.season != season
-        index = np.repeat(keep, np.diff(sample.offsets))
-        before = ScoreArray(*(getattr(sample.before, k)[index] for k in ("sets", "games", "points", "server")))
-        part = PointSample(sample.prob[keep], sample.serve_sum[keep], before, sample.p1_won[index], np.append(0, np.cumsum(np.diff(sample.offsets)[keep])), sample.codes[keep],
-                           sample.p1_wins[keep], sample.season[keep])  # fmt: skip
-        out[season] = fit_belief(part, start, evals)[0]
-    return out
+    return {season: fit_belief(sample.take(sample.season != season), start, evals)[0] for season in seasons}

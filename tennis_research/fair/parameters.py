@@ -10,6 +10,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..config import check_fields, strict
 from .belief import BeliefSettings
@@ -51,6 +52,15 @@ class FairParameters:
     manifest: dict                      # inputs with their hashes, numbers of matches, seed, commit, date of the fit
 
 # %% ../../nbs/24_fair.parameters.ipynb #6d110a67
+def _tidy(x: Any) -> Any:
+    """Numbers rounded to nine digits, whatever they are nested in."""
+    if isinstance(x, dict):
+        return {k: _tidy(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return [_tidy(v) for v in x]
+    return float(f"{x:.9g}") if isinstance(x, float) else x
+
+
 def save_parameters(
     parameters: FairParameters,    # what was fitted
     folder: Path | None = None,    # None: inside the package
@@ -58,9 +68,13 @@ def save_parameters(
     """Writes `until_YYYY.json`, sorted and rounded to nine digits, so that the same fit gives the same bytes."""
     path = (FOLDER if folder is None else Path(folder)) / f"until_{parameters.until}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    tidy = lambda x: float(f"{x:.9g}") if isinstance(x, float) else {k: tidy(v) for k, v in x.items()} if isinstance(x, dict) else [tidy(v) for v in x] if isinstance(x, list | tuple) else x
-    path.write_text(json.dumps(tidy(dataclasses.asdict(parameters)), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(_tidy(dataclasses.asdict(parameters)), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
+
+
+def _tuples(values: dict) -> dict:
+    """JSON has lists where settings have tuples."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 def load_parameters(
@@ -84,6 +98,6 @@ def load_parameters(
     raw = json.loads(path.read_text(encoding="utf-8"))
     tours = {}
     for tour, values in raw["tours"].items():
-        inner = {k: strict(_NESTED[k], {**v, **({"base": tuple(v["base"])} if "base" in v else {})}, f"{path.name} {tour}.{k}") if k in _NESTED else v for k, v in values.items()}
-        tours[tour] = strict(TourParameters, {**inner, "rating_weights": tuple(inner["rating_weights"])}, f"{path.name} {tour}")
+        inner = {k: strict(_NESTED[k], _tuples(v), f"{path.name} {tour}.{k}") if k in _NESTED else v for k, v in _tuples(values).items()}
+        tours[tour] = strict(TourParameters, inner, f"{path.name} {tour}")
     return FairParameters(int(raw["until"]), tours, raw["manifest"])

@@ -77,8 +77,8 @@ def timeline(
     ids, names = pl.concat([matches["winner_id"], matches["loser_id"]]).unique().sort(), matches.select(event_name()).to_series()
     known = {e: i for i, e in enumerate(names.unique().sort().to_list())}
     asked = pl.DataFrame(schema=QUESTION_SCHEMA) if questions is None else questions
-    number = lambda s: np.searchsorted(ids.to_numpy(), s.fill_null(-1).to_numpy()) if len(ids) else np.zeros(len(s), np.int64)
-    sides = np.column_stack([np.r_[number(matches[m]), number(asked[q])] for m, q in (("winner_id", "id_1"), ("loser_id", "id_2"))])
+    number = ids.to_numpy().searchsorted
+    sides = np.column_stack([number(np.r_[matches[m].to_numpy(), asked[q].fill_null(-1).to_numpy()]) for m, q in (("winner_id", "id_1"), ("loser_id", "id_2"))])
     fresh = np.column_stack([~asked[q].is_in(ids.to_list()).fill_null(False).to_numpy() for q in ("id_1", "id_2")]) if len(asked) else np.zeros((0, 2), bool)
     sides[len(matches):][fresh] = len(ids) + np.arange(fresh.sum())  # everybody without results is a newcomer of his own
     day = np.r_[matches["day_known"].to_numpy(), asked["day"].to_numpy()].astype(np.int64)

@@ -158,7 +158,8 @@ def rating_features(
 ) -> np.ndarray:            # (n, 4), side 1 minus side 2: see RATING_FEATURES
     """What is known of two players, as differences."""
     new = np.exp(-ratings[:, 4:6] / _NEW)
-    return np.column_stack([(ratings[:, 0] - ratings[:, 1]) / 400, (ratings[:, 2] - ratings[:, 3]) / 400, strengths[:, 0] - strengths[:, 1], new[:, 1] - new[:, 0]])
+    elo, on_surface = (ratings[:, 0] - ratings[:, 1]) / 400, (ratings[:, 2] - ratings[:, 3]) / 400
+    return np.column_stack([elo, on_surface, strengths[:, 0] - strengths[:, 1], new[:, 1] - new[:, 0]])
 
 
 def rated_serves(

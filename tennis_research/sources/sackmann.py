@@ -162,7 +162,8 @@ def _day_known(frame: pl.DataFrame) -> pl.DataFrame:
     name = pl.col("tourney_name").str.to_lowercase()
     span = pl.when(pl.col("tourney_level") == "G").then(16).when(name.str.contains("olympic")).then(10).when(pl.col("tourney_level") == "D").then(8)
     span = span.when(pl.col("draw_size") > 64).then(15).when(pl.col("round") == "F").then(9).otherwise(8)
-    weekday = pl.col("start").dt.weekday().cast(pl.Int32)  # Monday 1; what begins from Wednesday on is counted to the next week, so that a tour week is known at once
+    # a tour week becomes known at once, whatever the day on which its tournaments begin
+    weekday = pl.col("start").dt.weekday().cast(pl.Int32)  # Monday is 1; what begins from Wednesday on counts to the next week
     monday = pl.col("start").to_physical() + pl.when(weekday <= 2).then(1 - weekday).otherwise(8 - weekday)
     day = pl.when(slam.is_not_null()).then(slam.to_physical() + last + 1).otherwise(monday + span)
     return frame.with_columns(day.cast(pl.Int32).alias("day_known"))
