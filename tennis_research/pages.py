@@ -64,9 +64,10 @@ footer{{margin-top:56px;padding-top:14px;padding-bottom:40px;color:{FAINT};font-
 # %% ../nbs/03a_pages.ipynb #c25aa457
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ title }} · {{ m.run_id }}</title><link rel="icon" href="data:,"><style>{{ style }}</style></head><body>
+<title>{{ title }}{% if m.origin != 'real' %} ({{ m.origin }} data){% endif %} ·
+{{ m.run_id }}</title><link rel="icon" href="data:,"><style>{{ style }}</style></head><body>
 <header class="page"><a href="{{ up }}index.html">← all runs</a>
-<h1>{{ title }}</h1>{% if lead %}<p class="lead">{{ lead }}</p>{% endif %}
+<h1>{{ title }}{% if m.origin != 'real' %} ({{ m.origin }} data){% endif %}</h1>{% if lead %}<p class="lead">{{ lead }}</p>{% endif %}
 <div class="meta"><span class="badge {{ m.origin }}">{{ m.origin }} data</span>
 {% if m.state != "finished" %}<span class="badge {{ m.state }}">{{ m.state }}</span>{% endif %}
 {% if m.params.fast %}<span class="badge warn">tiny sizes: a check of the machinery, not a result</span>{% endif %}

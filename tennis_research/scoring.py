@@ -146,11 +146,21 @@ def set_text(
         return f"{g1}-{g2}"
     return f"[{t1}-{t2}]" if g1 + g2 == 1 else f"{g1}-{g2}({min(t1, t2)})"
 
+
 def _ended_set(row: tuple[int, ...], won: int, codes: tuple[int, int, int]) -> str:
     """The set that this point ends, as text."""
     tie = tiebreak_target(*row[:4], *codes[:2]) > 0
     counts = (row[4] + won, row[5] + 1 - won) if tie else (-1, -1)
     return set_text(row[2] + won, row[3] + 1 - won, *counts)
+
+
+def _score_text(score: Score) -> str:
+    """Finished sets, then the games and points of the current one."""
+    head = list(score.history) if len(score.history) == sum(score.sets) else [set_text(*score.sets)]
+    if score.winner is None:
+        tie = tiebreak_target(*score.sets, *score.games, *score.format.codes[:2]) > 0
+        head += [set_text(*score.games), points_text(*score.points, tie)]
+    return " ".join(head)
 
 # %% ../nbs/05_scoring.ipynb #e25a4618
 @dataclass(frozen=True, slots=True)
@@ -165,12 +175,12 @@ class Score:
     history: tuple = field(default=(), compare=False, repr=False)               # finished sets as text, set by `.after`
 
     @property
-    def row(self) -> tuple[int, ...]:
-        """(s1, s2, g1, g2, x1, x2, server), the order of the kernels."""
+    def row(self) -> tuple[int, ...]:  # (s1, s2, g1, g2, x1, x2, server)
+        """The seven numbers in the order of the kernels."""
         return (*self.sets, *self.games, *self.points, self.server)
 
     @property
-    def format(self) -> MatchFormat:
+    def format(self) -> MatchFormat:  # never None
         """The format that made the score; without one, best of three if the sets allow it, else best of five."""
         if self.fmt is not None:
             return self.fmt
@@ -178,12 +188,15 @@ class Score:
         return MatchFormat.of_codes(3 if short else 5, 0, 0)
 
     @property
-    def winner(self) -> int | None:
-        """1 or 2 once the match is over, else None."""
+    def winner(self) -> int | None:  # 1 or 2, None while the match goes on
+        """Who has won the match."""
         return score_winner(*self.sets, self.format.best_of) or None
 
-    def check(self, fmt: MatchFormat | None = None) -> Score:
-        """The score itself, or a ValueError that says why it cannot occur."""
+    def check(
+        self,
+        fmt: MatchFormat | None = None,     # format of the match; None: that of the score
+    ) -> Score:                             # the score itself
+        """Does nothing to a score that can occur; raises ValueError, saying why, for one that cannot."""
         fmt = self.format if fmt is None else fmt
         if error := score_error(*self.row, *fmt.codes):
             raise ValueError(f"impossible score {self!r} under {fmt}: {_SCORE_ERRORS[error]}")
@@ -206,12 +219,8 @@ class Score:
         history = (*self.history, _ended_set(self.row, int(p1_won), fmt.codes)) if ended else self.history
         return Score((s1, s2), (g1, g2), (x1, x2), server, fmt, history)
 
-    def __str__(self):
-        head = list(self.history) if len(self.history) == sum(self.sets) else [set_text(*self.sets)]
-        if self.winner is None:
-            tie = tiebreak_target(*self.sets, *self.games, *self.format.codes[:2]) > 0
-            head += [set_text(*self.games), points_text(*self.points, tie)]
-        return " ".join(head)
+    def __str__(self) -> str:
+        return _score_text(self)
 
 # %% ../nbs/05_scoring.ipynb #c83d0219
 def _int8(values, name: str, shape: tuple) -> np.ndarray:
@@ -253,15 +262,22 @@ class ScoreArray:
             object.__setattr__(self, "codes", np.asarray(self.codes, np.int8).reshape(n, 3))
 
     @classmethod
-    def of(cls, scores: Sequence[Score]) -> ScoreArray:
+    def of(
+        cls,
+        scores: Sequence[Score],  # n of them
+    ) -> ScoreArray:              # the same scores as columns
         """The scores of a sequence; formats are kept when every score has one."""
         rows = np.array([s.row for s in scores], np.int64).reshape(-1, 7)
         codes = np.array([s.fmt.codes for s in scores]) if len(rows) and all(s.fmt for s in scores) else None
         return cls.of_rows(rows, codes)
 
     @classmethod
-    def of_rows(cls, rows: np.ndarray, codes: np.ndarray | None = None) -> ScoreArray:
-        """Scores from rows of the kernels (n, 7)."""
+    def of_rows(
+        cls,
+        rows: np.ndarray,                   # (n, 7): s1, s2, g1, g2, x1, x2, server
+        codes: np.ndarray | None = None,    # format codes (n, 3); None: unknown
+    ) -> ScoreArray:                        # the same scores as columns
+        """Scores from rows of the kernels; raises OverflowError where a count does not fit."""
         return cls(rows[:, 0:2], rows[:, 2:4], rows[:, 4:6], rows[:, 6], codes)
 
     def __len__(self):
@@ -271,12 +287,15 @@ class ScoreArray:
         fmt = None if self.codes is None else MatchFormat.of_codes(*(int(c) for c in self.codes[i]))
         return Score(*(tuple(int(v) for v in column[i]) for column in (self.sets, self.games, self.points)), int(self.server[i]), fmt)
 
-    def rows(self) -> np.ndarray:
-        """int64 (n, 7) in the order of the kernels: s1, s2, g1, g2, x1, x2, server."""
+    def rows(self) -> np.ndarray:  # int64 (n, 7): s1, s2, g1, g2, x1, x2, server
+        """The scores as the kernels take them."""
         return np.column_stack([self.sets, self.games, self.points, self.server]).astype(np.int64)
 
-    def check(self, fmts) -> ScoreArray:
-        """The array itself, or a ValueError naming the first row that cannot occur."""
+    def check(
+        self,
+        fmts,           # one format, n of them, or codes (n, 3)
+    ) -> ScoreArray:    # the array itself
+        """Does nothing to scores that can occur; raises ValueError naming the first row that cannot."""
         errors = _errors(self.rows(), format_codes(fmts, len(self)))
         if errors.any():
             i = int(np.flatnonzero(errors)[0])
@@ -347,12 +366,18 @@ class ReplayResult:
     clash: np.ndarray           # int64 (m, 6): number and first index of points with another server, set number, score in the file (-1: none)
     offsets: np.ndarray         # int64 (m + 1,), where each match starts
 
-    def set_scores(self, i: int) -> list[str]:
-        """Finished sets of match i, player 1 first: ["6-4", "7-6(5)"]."""
+    def set_scores(
+        self,
+        i: int,         # index of the match
+    ) -> list[str]:     # such as ["6-4", "7-6(5)"]
+        """Finished sets of a match, player 1 first."""
         return [set_text(*(int(v) for v in row)) for row in self.sets[i] if row[0] >= 0]
 
-    def score_text(self, i: int) -> str:
-        """How match i stands after its last point: "6-4 7-6(5)", or "6-4 3-2 40-AD" when it is not decided."""
+    def score_text(
+        self,
+        i: int,     # index of the match
+    ) -> str:       # such as "6-4 7-6(5)", or "6-4 3-2 40-AD" when it is not decided
+        """How a match stands after its last point."""
         end = self.end[i]
         return str(Score(end.sets, end.games, end.points, end.server, end.fmt, tuple(self.set_scores(i))))
 
@@ -371,7 +396,7 @@ def replay(
     set_no: np.ndarray | None = None,       # number of the set of every point according to the file, from 1, (n,)
     shown: np.ndarray | None = None,        # points on the board after every point, as 0, 15, 30, 40, 50 for AD or tie-break counts, (n, 2); negative: unknown
 ) -> ReplayResult:                          # scores, ends and disagreements
-    """Replay whole matches by the rules."""
+    """Replay whole matches by the rules; raises ValueError for impossible input and OverflowError for a count over 127."""
     won, offsets = np.asarray(p1_won), np.ascontiguousarray(offsets, np.int64)
     n, m = len(won), len(offsets) - 1
     if m < 0 or offsets[0] != 0 or offsets[-1] != n or (np.diff(offsets) < 0).any():
@@ -386,8 +411,7 @@ def replay(
     _replay(won.astype(np.int8), offsets, first, codes, *files, before, used, ends, sets, clash)
     if (ends > 127).any():
         raise OverflowError(f"match {int(np.flatnonzero((ends > 127).any(1))[0])} has a count over 127")
-    lengths = np.diff(offsets)
-    need = codes[:, 0] // 2 + 1
+    lengths, need = np.diff(offsets), codes[:, 0] // 2 + 1
     winner = np.where(ends[:, 0] >= need, 1, np.where(ends[:, 1] >= need, 2, 0)).astype(np.int8)
     each = np.repeat(codes.astype(np.int8), lengths, axis=0)
     return ReplayResult(ScoreArray.of_rows(before, each), ScoreArray.of_rows(ends, codes), winner, used, lengths - used, sets, clash, offsets)

@@ -112,13 +112,19 @@ def gains_by(
         rows.append({**counts, "log_loss": float(b.mean()), "gain": d["mean"], "low": d["low"], "high": d["high"]})
     return pl.DataFrame(rows)
 
-
+# %% ../../nbs/54_evaluation.fairvalue.ipynb #a973057e
 def season_simulator(
     prepared: Prepared,             # matches and priors
     parameters: FairParameters,     # the model that is taken to be true
     rows: np.ndarray,               # bool (m,): matches of one tour with a closing line
 ) -> Callable[[int], tuple]:        # seed -> price, won, match, set number
-    """Seasons of the same matches played by the model itself: the null of a calibration figure."""
+    """Seasons of the same matches played by the model itself: the null of a calibration figure.
+
+    Raises
+    ------
+    ValueError
+        If the rows are of no tour or of more than one.
+    """
     at = np.flatnonzero(rows)
     tours = prepared.priors["tour"].gather(at).unique().to_list()
     if len(tours) != 1:

@@ -137,7 +137,17 @@ def belief_prices(
     settings: BeliefSettings,   # fitted on earlier seasons
     calibrate: bool = True,     # whether the momentum term is applied
 ) -> np.ndarray:                # P(player 1 wins the match) before every point, (n,)
-    """Prices of whole matches, each point priced from the points before it. At 0-0 the price is `prob` to 1e-10."""
+    """Prices of whole matches, each point priced from the points before it.
+
+    Raises
+    ------
+    ValueError
+        If a `prob` is not in (0, 1) or a `serve_sum` not in (0, 2), naming the match.
+
+    Notes
+    -----
+    At 0-0 the price is `prob` to 1e-10. A match with `prob` NaN is NaN throughout.
+    """
     prob, serve_sum = np.asarray(prob, float), np.asarray(serve_sum, float)
     bad = np.flatnonzero((prob <= 0) | (prob >= 1) | ~((serve_sum > 0) & (serve_sum < 2) | np.isnan(prob)))
     if len(bad):

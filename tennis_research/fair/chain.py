@@ -9,7 +9,7 @@ __all__ = ['game_win_kernel', 'tiebreak_win_kernel', 'set_win_kernel', 'match_ne
 from numba import njit
 
 # %% ../../nbs/20_fair.chain.ipynb #3c42e48e
-_JIT = {"cache": True, "error_model": "numpy", "nogil": True, "fastmath": {"contract"}}
+_JIT = {"cache": True, "error_model": "numpy", "nogil": True}
 
 
 @njit(**_JIT)

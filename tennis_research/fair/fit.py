@@ -37,7 +37,13 @@ def fit_strengths(
     start: StrengthSettings | None = None,      # where the search begins
     evals: int = 1000,                          # evaluations of the filter at most
 ) -> tuple[StrengthSettings, float]:            # the settings, and the root mean squared error that they reach
-    """Settings with the smallest serve-percentage error, walk-forward."""
+    """Settings with the smallest serve-percentage error, walk-forward.
+
+    Raises
+    ------
+    ValueError
+        If the last seasons have no completed match with serve statistics.
+    """
     matches = matches.filter(pl.col("year") <= until)
     served, won = serve_counts(matches)
     ok = (served[:, 0] > 0) & (matches["outcome"] == "completed").to_numpy() & (matches["year"] > until - SEASONS).to_numpy()
@@ -52,7 +58,8 @@ def fit_strengths(
     start = dataclasses.replace(start, base=tuple(level))
 
     def settings(z: np.ndarray) -> StrengthSettings:
-        return dataclasses.replace(start, **{k: float(min(getattr(start, k) * np.exp(np.clip(v, -4, 4)), 0.5)) for k, v in zip(_STRENGTHS, z, strict=True)})
+        scaled = {k: getattr(start, k) * np.exp(np.clip(v, -4, 4)) for k, v in zip(_STRENGTHS, z, strict=True)}
+        return dataclasses.replace(start, **{k: float(min(v, 0.5)) for k, v in scaled.items()})
 
     def loss(z: np.ndarray) -> float:
         return float(np.mean((serve_strengths(line, matches, settings(z))[0][ok, :2] - share) ** 2))
@@ -112,7 +119,7 @@ class PointSample:
         prepared: Prepared,     # prepared matches
         rows: np.ndarray,       # bool (m,): which to take; matches that are not completed or have no prior are left out
         column: str = "prob",   # prior: "prob" or "prob_ratings"
-    ) -> "PointSample":
+    ) -> "PointSample":         # completed matches with a prior
         """A part of prepared matches."""
         prior = prepared.priors[column].fill_null(np.nan).to_numpy()
         points, total, season = prepared.points, prepared.priors["serve_sum"].to_numpy(), prepared.priors["year"].to_numpy()
@@ -160,7 +167,7 @@ def fit_belief(
     start: BeliefSettings = BELIEF_START,               # where the search begins
     evals: int = 150,                                   # evaluations at most
 ) -> tuple[BeliefSettings, float]:                      # the settings, and the mean log loss that they reach
-    """Settings with the smallest mean log loss per point, under a weak prior. A format that the sample does not have leaves `five_sets` as it was."""
+    """Settings with the smallest mean log loss per point, under a weak prior; `five_sets` stays where the sample has one format only."""
     names = [k for k in _BELIEF if k != "five_sets" or len(np.unique(sample.codes[:, 0])) == 2]
 
     def settings(z: np.ndarray) -> BeliefSettings:

@@ -24,7 +24,7 @@ from ..lake import write_table
 from ..replay import score_labels
 from ..scoring import ReplayResult, replay
 from ..sources.closing import Closing, load_closing
-from ..sources.points import Points, load_points
+from ..sources.points import Points, SourceError, load_points
 from ..sources.sackmann import load_matches
 
 # %% ../../nbs/35a_fair.inplay.ipynb #0447738d
@@ -70,7 +70,7 @@ class Prepared:
         lengths = np.diff(self.points.offsets)
         return (self.replayed.winner > 0) & (np.bincount(self.match, self.priced, len(lengths)) == lengths)
 
-
+# %% ../../nbs/35a_fair.inplay.ipynb #e3d9700d
 REJECT_SCHEMA = {"match_id": pl.String(), "reason": pl.String(), "detail": pl.String()}
 
 
@@ -82,7 +82,9 @@ def prepare(
 ) -> Prepared:                          # what can be priced; the rest is named in its rejects
     """Joins, rates and replays."""
     priors, lengths = match_priors(points.matches, closing, history, parameters), np.diff(points.offsets)
-    first = points.server[np.minimum(points.offsets[:-1], max(len(points.server) - 1, 0))] if len(points.server) else np.zeros(len(points), np.int8)
+    first = np.zeros(len(points), np.int8)
+    if len(points.server):
+        first = points.server[np.minimum(points.offsets[:-1], len(points.server) - 1)]
     named = _refused(priors, lengths, (first == 1) | (first == 2), history)
     keep = np.flatnonzero(named["reason"].is_null().to_numpy())
     part, chosen = points.take(keep), priors[keep]
@@ -173,12 +175,18 @@ def price_table(
     }, schema=PRICE_SCHEMA)  # fmt: skip
     return frame.filter(pl.Series(prepared.priced))
 
-
+# %% ../../nbs/35a_fair.inplay.ipynb #e7f6e146
 def load_history(
     root: str | Path | None,        # Sackmann folder with tennis_atp/ and tennis_wta/, or None
     tours: Iterable[str],           # "ATP", "WTA"
 ) -> dict[str, pl.DataFrame]:       # tour -> match files, for the tours that are there
-    """Match files of both tours; a tour without files has none."""
+    """Match files of both tours; a tour without files has none.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has the files of neither tour.
+    """
     out = {}
     for tour in sorted(set(tours)) if root is not None else ():
         try:
@@ -198,37 +206,6 @@ def _write_csv(frame: pl.DataFrame, path: Path) -> None:
     finally:
         partial.unlink(missing_ok=True)
 
-# %% ../../nbs/35a_fair.inplay.ipynb #e7f6e146
-def price_file(
-    points: str | Path,                             # slam points parquet or CSV, or point strings
-    closing: Iterable[str | Path] = (),             # bookmaker files or folders of them
-    history: str | Path | None = None,              # Sackmann folder
-    out: str | Path = "prices.parquet",             # table by PRICE_SCHEMA; OUT.rejects.csv and OUT.matches.csv go beside it
-    progress: bool | Callable[[str], None] = False, # True: a progress bar; or a function that takes the name of each step
-    parameters: FairParameters | None = None,       # None: the newest shipped with the package
-) -> Prepared:                                      # what was priced
-    """Prices a file of points; every match of it ends in the table or in the rejects."""
-    out, parameters = Path(out), load_parameters() if parameters is None else parameters
-    step, done = _steps(progress)
-    try:
-        step("reading points")
-        data = load_points(points)
-        step("reading closing odds")
-        closes = load_closing(list(closing)) if list(closing) else None
-        step("reading match history")
-        files = load_history(history, data.matches["tour"].unique().drop_nulls())
-        step("joining and replaying")
-        prepared = prepare(data, closes, files, parameters)
-        step("pricing")
-        table = price_table(prepared, parameters)
-        step("writing")
-        write_table(table, out, PRICE_SCHEMA)
-        _write_csv(prepared.rejects, out.with_suffix(".rejects.csv"))
-        _write_csv(prepared.priors.with_columns(server_contradictions=prepared.replayed.clash[:, 0]), out.with_suffix(".matches.csv"))
-    finally:
-        done()
-    return prepared
-
 
 def _steps(progress: bool | Callable[[str], None]) -> tuple[Callable[[str], None], Callable[[], None]]:
     """What to call at each step, and at the end."""
@@ -244,3 +221,42 @@ def _steps(progress: bool | Callable[[str], None]) -> tuple[Callable[[str], None
         bar.update(1)
 
     return step, bar.close
+
+# %% ../../nbs/35a_fair.inplay.ipynb #a54be5a0
+def price_file(
+    points: str | Path,                             # slam points parquet or CSV, or point strings
+    closing: Iterable[str | Path] = (),             # bookmaker files or folders of them
+    history: str | Path | None = None,              # Sackmann folder
+    out: str | Path = "prices.parquet",             # table by PRICE_SCHEMA; OUT.rejects.csv and OUT.matches.csv go beside it
+    progress: bool | Callable[[str], None] = False, # True: a progress bar; or a function that takes the name of each step
+    parameters: FairParameters | None = None,       # None: the newest shipped with the package
+) -> Prepared:                                      # what was priced
+    """Prices a file of points; every match of it ends in the table or in the rejects.
+
+    Raises
+    ------
+    SourceError, FileNotFoundError
+        If the points, the closing odds or the history cannot be read. Nothing is written then.
+    """
+    out, closing, parameters = Path(out), list(closing), load_parameters() if parameters is None else parameters
+    step, done = _steps(progress)
+    try:
+        step("reading points")
+        data = load_points(points)
+        step("reading closing odds")
+        closes = load_closing(closing) if closing else None
+        if closes is not None and not len(closes) + len(closes.unpriced):
+            raise SourceError(f"no closing odds in {', '.join(map(str, closing))}: {closes.files.height} files there, none of a tennis bookmaker's kind")
+        step("reading match history")
+        files = load_history(history, data.matches["tour"].unique().drop_nulls())
+        step("joining and replaying")
+        prepared = prepare(data, closes, files, parameters)
+        step("pricing")
+        table = price_table(prepared, parameters)
+        step("writing")
+        write_table(table, out, PRICE_SCHEMA)
+        _write_csv(prepared.rejects, out.with_suffix(".rejects.csv"))
+        _write_csv(prepared.priors.with_columns(server_contradictions=prepared.replayed.clash[:, 0]), out.with_suffix(".matches.csv"))
+    finally:
+        done()
+    return prepared

@@ -71,7 +71,7 @@ def save_parameters(
     path.write_text(json.dumps(_tidy(dataclasses.asdict(parameters)), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
 
-
+# %% ../../nbs/24_fair.parameters.ipynb #994a5280
 def _tuples(values: dict) -> dict:
     """JSON has lists where settings have tuples."""
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -75,7 +75,7 @@ def _questions(
         notes.append("; ".join(unclear) or None)
     return pl.DataFrame(rows, schema=QUESTION_SCHEMA, orient="row"), notes
 
-
+# %% ../../nbs/35_fair.priors.ipynb #84a6acc3
 def rate(
     matches: pl.DataFrame,          # of one tour, see `_questions`
     history: pl.DataFrame,          # match files of that tour

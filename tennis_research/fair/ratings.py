@@ -78,8 +78,9 @@ def timeline(
     known = {e: i for i, e in enumerate(names.unique().sort().to_list())}
     asked = pl.DataFrame(schema=QUESTION_SCHEMA) if questions is None else questions
     number = ids.to_numpy().searchsorted
-    sides = np.column_stack([number(np.r_[matches[m].to_numpy(), asked[q].fill_null(-1).to_numpy()]) for m, q in (("winner_id", "id_1"), ("loser_id", "id_2"))])
-    fresh = np.column_stack([~asked[q].is_in(ids.to_list()).fill_null(False).to_numpy() for q in ("id_1", "id_2")]) if len(asked) else np.zeros((0, 2), bool)
+    columns = (("winner_id", "id_1"), ("loser_id", "id_2"))
+    sides = np.column_stack([number(np.r_[matches[m].to_numpy(), asked[q].fill_null(-1).to_numpy()]) for m, q in columns])
+    fresh = np.column_stack([~asked[q].is_in(ids.to_list()).fill_null(False).to_numpy() for _, q in columns])
     sides[len(matches):][fresh] = len(ids) + np.arange(fresh.sum())  # everybody without results is a newcomer of his own
     day = np.r_[matches["day_known"].to_numpy(), asked["day"].to_numpy()].astype(np.int64)
     last = np.iinfo(np.int64).max
@@ -154,7 +155,8 @@ def elo(
     s = EloSettings() if settings is None else settings
     share = outcome.replace_strict(_WEIGHTS, default=s.retired_weight, return_dtype=pl.Float64).to_numpy()
     weight = np.where(line.is_question, 0.0, share[np.maximum(line.source, 0)] if len(share) else 0.0)
-    return line.split(_elo(line.players, line.surface, line.day, weight, line.n_players, s.k, s.offset, s.shape, s.newcomer, s.absence_days, s.half_life_days))
+    numbers = s.k, s.offset, s.shape, s.newcomer, s.absence_days, s.half_life_days
+    return line.split(_elo(line.players, line.surface, line.day, weight, line.n_players, *numbers))
 
 
 def elo_prob(

@@ -255,13 +255,21 @@ def _is_complete(folder: Path, size: TourSize) -> bool:
 # %% ../../nbs/40a_simulation.matches.ipynb #0d83f8d2
 def simulate_tour(
     folder: str | Path,                     # where the data root is made; must not exist, be empty, or hold this very tour
-    seasons: Iterable[int] = (2013, 2014, 2015, 2016, 2017, 2018),
+    seasons: Iterable[int] = (2013, 2014, 2015, 2016, 2017, 2018),  # years, rising, 2008 to 2030
     players: int = 48,                      # of each tour, 32 to 144
     weeks: int = 8,                         # tour events a season, 0 to 16
     seed: int = 20111,                      # same arguments, same bytes
     progress: bool = False,                 # show a bar
 ) -> Path:                                  # the folder
-    """Simulates both tours and writes them in the public formats, with `truth.parquet` and the marker beside them."""
+    """Simulates both tours and writes them in the public formats, with `truth.parquet` and the marker beside them.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds anything but this very tour.
+    ConfigError
+        If a size is out of its range.
+    """
     folder, size = Path(folder).resolve(), TourSize(tuple(seasons), players, weeks, seed)
     if _is_complete(folder, size):
         return folder

@@ -16,6 +16,7 @@ import polars as pl
 
 from ..lake import check_schema
 from ..names import event_key
+from ..notation import parse_point_strings
 
 # %% ../../nbs/10a_sources.points.ipynb #94de082c
 POINT_MATCH_SCHEMA = {
@@ -86,6 +87,8 @@ def _open(
     try:
         with open(path, "rb") as file:
             head = file.read(4)
+        if head[:2] == b"PK" or head == b"\xd0\xcf\x11\xe0":
+            raise SourceError(f"{path} is an Excel or zip file; a point file is Parquet or CSV")
         if head == b"PAR1":
             rows = pl.scan_parquet(path)
         else:
@@ -275,35 +278,6 @@ def _points(source: str, frame: pl.DataFrame, why: list[tuple[str, str] | None],
     return Points(source, check_schema(kept, POINT_MATCH_SCHEMA, "point matches"), pl.DataFrame(bad, schema=POINT_REJECT_SCHEMA, orient="row"), **flat)
 
 # %% ../../nbs/10a_sources.points.ipynb #95230153
-def _string_arrays(
-    text: bytes,  # all point strings, one after another
-    start: np.ndarray,  # (match,) where each begins
-    length: np.ndarray,  # (match,) bytes of each
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # p1_won, server, set_no of every point; and the points per match
-    """Points of many strings at once: the server changes with every game and, inside a tie-break, at every slash.
-
-    Notes
-    -----
-    S and A are won by the server, R and D (double fault) by the returner; ";" ends a game, "." a set, "/" changes the server of a tie-break.
-    """
-    code = np.frombuffer(text, np.uint8)
-    match = np.repeat(np.arange(len(start)), length)
-    end_set, slash = code == ord("."), code == ord("/")
-    end = (code == ord(";")) | end_set
-    after = np.concatenate(([False], end[:-1]))
-    after[start[length > 0]] = True  # nothing ends before a first game
-    games = np.cumsum(end & ~after)
-    sets = np.cumsum(end_set)
-    slashes = np.cumsum(slash)
-    point = (code == ord("S")) | (code == ord("A")) | (code == ord("R")) | (code == ord("D"))
-    zero = np.concatenate(([0], games))[start[match]], np.concatenate(([0], sets))[start[match]]
-    opening = np.maximum.accumulate(np.where(after, np.concatenate(([0], slashes[:-1])), 0))  # slashes before the current game
-    server = 1 + ((games - zero[0]) + (slashes - opening)) % 2
-    won = ((code == ord("S")) | (code == ord("A"))) == (server == 1)
-    counts = np.bincount(match[point], minlength=len(start))
-    return won[point].astype(np.int8), server[point].astype(np.int8), (1 + sets - zero[1])[point].astype(np.int8), counts
-
-# %% ../../nbs/10a_sources.points.ipynb #c73a7719
 def _load_strings(rows: pl.LazyFrame, path: Path) -> Points:
     """Point strings: one row a match."""
     names = rows.collect_schema().names()
@@ -328,8 +302,8 @@ def _load_strings(rows: pl.LazyFrame, path: Path) -> Points:
         for i in mask.arg_true().to_list():
             why[i] = (reason, detail(i))
     text = text.zip_with(pl.Series([w is None for w in why], dtype=pl.Boolean), pl.Series([""]).new_from_index(0, raw.height))
-    length = text.str.len_bytes().to_numpy().astype(np.int64)
-    p1_won, server, set_no, counts = _string_arrays("".join(text).encode(), np.cumsum(length) - length, length)
+    read = parse_point_strings(text.to_list())
+    p1_won, server, set_no, counts = read.p1_won, read.server, read.set_no, np.diff(read.offsets)
     day = raw["date"].str.to_date("%d %b %y", strict=False).fill_null(raw["date"].str.to_date("%Y-%m-%d", strict=False))
     keys = [event_key(n, d.year if d else None) for n, d in zip(raw["tny_name"], day, strict=True)]
     frame = raw.select(

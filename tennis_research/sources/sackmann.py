@@ -174,7 +174,15 @@ def scan_matches(
     tour: str,  # "ATP" or "WTA", any case
     years: Iterable[int] | None = None,  # seasons; None means all
 ) -> tuple[pl.DataFrame, pl.DataFrame]:  # matches by `MATCH_SCHEMA`, oldest first, and rejects by `REJECT_SCHEMA`
-    """Every match of a tour, typed, and every value that could not be read."""
+    """Every match of a tour, typed, and every value that could not be read.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file of that tour and those seasons.
+    ValueError
+        If the tour is unknown, or a file is no CSV file or no match file.
+    """
     tour = tour.lower()
     if tour not in ("atp", "wta"):
         raise ValueError(f"tour '{tour}' is neither ATP nor WTA")
