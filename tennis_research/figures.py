@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLOURS', 'INK', 'FAINT', 'GRID', 'FONT', 'TEMPLATE', 'subtitle', 'figure', 'lines', 'reliability_figure',
-           'match_figure', 'forest_figure', 'Table', 'table']
+           'match_figure', 'market_figure', 'forest_figure', 'Table', 'table']
 
 # %% ../nbs/03_figures.ipynb #738c7a08
 import html
@@ -157,6 +157,41 @@ def match_figure(
                            font={"size": 12, "color": FAINT})
     fig.add_hline(y=0.5, line={"color": GRID, "width": 1.5})
     return fig.update_layout(yaxis={"range": [0, 1], "tickformat": ".0%"}, hovermode="x unified", showlegend=True)
+
+# %% ../nbs/03_figures.ipynb #a2c31c16
+def market_figure(
+    title: str,                                     # the finding
+    x: Any,                                         # (n,) times, rising, in the unit of `x_title`
+    prices: Mapping[str, Any],                      # name -> (n,) implied probability, NaN where there is none
+    spread: Any = None,                             # (n,) between back and lay, ppt; NaN where a side is empty; None: the record has no ladders
+    depth: Mapping[str, Any] | None = None,         # name of the side -> (n,) GBP at its best three levels
+    bands: Mapping[str, Sequence[tuple[float, float]]] | None = None,   # state such as "suspended" -> its intervals
+    x_title: str = "hours since the start",         # with its unit
+    n: int | str | None = None,                     # sample size
+    origin: str | None = None,                      # real, semi-synthetic or synthetic
+) -> go.Figure:                                     # three panels, one above the other; without ladders one
+    """Draw an exchange market through time."""
+    fig = figure(title, x_title, "implied probability", n, origin, height=420 if spread is None else 620)
+    for i, (name, y) in enumerate(prices.items()):
+        fig.add_scatter(x=_small(x), y=_small(y), name=name, mode="lines", line={"color": COLOURS[i % 7], "width": 1.6, "shape": "hv"})
+    if spread is not None:
+        thin = {"mode": "lines", "line": {"color": COLOURS[6], "width": 1.2, "shape": "hv"}}
+        fig.add_scatter(x=_small(x), y=_small(spread), name="spread", yaxis="y2", showlegend=False, **thin)
+    for i, (name, y) in enumerate((depth or {}).items()):
+        fig.add_scatter(x=_small(x), y=_small(y), name=name, mode="lines", line={"color": COLOURS[(2, 3)[i % 2]], "width": 1.2, "shape": "hv"}, yaxis="y3")
+    for i, (name, spans) in enumerate((bands or {}).items()):
+        colour = COLOURS[(5, 1, 4)[i % 3]]
+        for low, high in spans:
+            fig.add_shape(type="rect", x0=low, x1=high, y0=0, y1=1, yref="paper", fillcolor=_tint(colour, 0.13), line_width=0, layer="below")
+        if spans:
+            fig.add_scatter(x=[None], y=[None], name=name, mode="markers", marker={"symbol": "square", "size": 11, "color": _tint(colour, 0.4)})
+    if spread is None:
+        return fig.update_layout(yaxis_tickformat=".0%", showlegend=True)
+    common = {"anchor": "x", "automargin": True}
+    return fig.update_layout(yaxis={"domain": [0.46, 1], "tickformat": ".0%"},
+                             yaxis2={**common, "domain": [0.24, 0.42], "title_text": "spread, ppt", "rangemode": "tozero"},
+                             yaxis3={**common, "domain": [0, 0.2], "title_text": "GBP, best three", "type": "log"}, xaxis={"anchor": "y3"}, showlegend=True,
+                             legend_y=-0.12)
 
 # %% ../nbs/03_figures.ipynb #74da3972
 def forest_figure(
