@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -199,7 +200,11 @@ def ladder(
         raise typer.BadParameter(f"the folder {out.parent} is not there", param_hint="--out")
     from tennis_research.lake import write_table
     from tennis_research.sources.betfair import ladder_frame
-    frame = ladder_frame(path, market)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        frame = ladder_frame(path, market)
+    for warning in told:
+        typer.echo(f"warning: {warning.message}", err=True)
     write_table(frame, out)
     typer.echo(f"{out}: {len(frame):,} rows of {frame['market_id'].n_unique()} markets")
 
