@@ -1,7 +1,7 @@
 # Every target makes its own set-up: on a bare machine with Python 3.11 or newer, `make report` is all that is needed.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup report test check smoke lab bench data clean
+.PHONY: help setup report emulator test check smoke lab bench data clean
 PY := .venv/bin/python
 CLI := .venv/bin/tennis-research
 
@@ -13,8 +13,13 @@ help: ## what can be made here
 
 setup: .venv/ready ## .venv with the pinned packages and the command tennis-research
 
-report: .venv/ready ## the main job: fair prices on real matches (simulated ones where there is no data), and its page
+report: .venv/ready ## the main jobs: fair prices on real matches (simulated ones where there is no data), six small emulators, and their pages
 	@$(CLI) run s10_fair_value
+	@$(CLI) run s20_emulator
+	@$(CLI) report
+
+emulator: .venv/ready ## the six emulators at full size: about an hour on four cores
+	@$(CLI) run s20_emulator -p full=true -p workers=4
 	@$(CLI) report
 
 test: .venv/ready ## everything that must pass; what has not changed since it passed is not run again

@@ -17,11 +17,16 @@ from typing import Annotated
 
 import typer
 
+from .cli_networks import networks
+
 # %% ../nbs/98_cli.ipynb #3dd00f73
 app = typer.Typer(name="tennis-research", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
                   context_settings={"help_option_names": ["-h", "--help"]}, help="Price tennis in play, and show the evidence.",
                   epilog="Exit codes: 0 done, 1 a run failed, 2 the request or its input makes no sense, 130 stopped. "
                          "TENNIS_DEBUG=1 shows the stack of an error.")
+
+
+app.add_typer(networks)
 
 
 def _assignments(

@@ -67,7 +67,9 @@ _PAGE = """<!DOCTYPE html>
 <title>{{ title }}{% if m.origin != 'real' %} ({{ m.origin }} data){% endif %} ·
 {{ m.run_id }}</title><link rel="icon" href="data:,"><style>{{ style }}</style></head><body>
 <header class="page"><a href="{{ up }}index.html">← all runs</a>
-<h1>{{ title }}{% if m.origin != 'real' %} ({{ m.origin }} data){% endif %}</h1>{% if lead %}<p class="lead">{{ lead }}</p>{% endif %}
+<h1>{{ title }}{% if m.origin != 'real' %} ({{ m.origin }} data{% if m.made_of %}: {{ m.made_of }}{% endif %})
+{%- elif m.made_of %} ({{ m.made_of }}){% endif %}</h1>
+{% if lead %}<p class="lead">{{ lead }}</p>{% endif %}
 <div class="meta"><span class="badge {{ m.origin }}">{{ m.origin }} data</span>
 {% if m.state != "finished" %}<span class="badge {{ m.state }}">{{ m.state }}</span>{% endif %}
 {% if m.params.fast %}<span class="badge warn">tiny sizes: a check of the machinery, not a result</span>{% endif %}

@@ -190,6 +190,7 @@ def run_study(
     fast: bool = False,                        # tiny sizes: sets the study's parameter `fast`
     out: Path | str | None = None,             # folder of the reports; that of the settings if None
     progress: bool = True,                     # draw progress on standard error
+    index: bool = True,                        # write the list of runs afterwards
 ) -> Path:                                     # the run's folder
     """Run a study and write its report.
 
@@ -211,7 +212,8 @@ def run_study(
         state = "failed" if error else "finished"
     finally:
         _settle(path, folder, values, state, error, conf)
-        build_index(reports)
+        if index:
+            build_index(reports)
     if error:
         raise StudyFailed(f"{path.stem} failed: {error}", folder)
     return folder
@@ -231,7 +233,7 @@ def build_index(
         page = f"{where.parent.name}/{where.name}/report.html" if (where / "report.html").is_file() else ""
         runs.append({"manifest": manifest, "metrics": read_json(where / "metrics.json"), "page": page, "order": (where.name, where.parent.name)})
     text = index_page(sorted(runs, key=lambda run: run["order"], reverse=True))
-    partial = folder / ".index.part"
+    partial = folder / f".index.{os.getpid()}.part"
     partial.write_text(text, encoding="utf-8")
     partial.replace(folder / "index.html")
     return folder / "index.html"

@@ -282,6 +282,14 @@ class Run:
     def _write_metrics(self) -> None:
         write_json(self.folder / "metrics.json", {"headline": self.headline, "origin": self.manifest["origin"], **self.values})
 
+    def made_of(
+        self,
+        text: str,  # such as "300 + 60 matches, noise 0.7 ppt"
+    ) -> None:
+        """What the numbers rest on, for the title line of the page."""
+        self.manifest["made_of"] = text
+        write_json(self.folder / "manifest.json", self.manifest)
+
     def finish(self) -> None:
         """Close the run: metrics to disk first, then to MLflow."""
         self._write_metrics()

@@ -27,7 +27,7 @@ from ..fair.parameters import load_parameters
 from ..lake import atomic_file, write_table
 from ..market.odds import devig
 from ..scoring import MatchFormat, format_for
-from .crowd import CROWDS, CrowdSettings, Hidden, crowd_path, outcome_filter, planted_error, price_filter, row_prices, rows_of_crowd
+from .crowd import CROWDS, CrowdSettings, Hidden, crowd_path, outcome_filter, planted_error, player_lean, price_filter, row_prices, rows_of_crowd
 from .exchange import PRESETS, observation_sd, simulate_stream
 from .feeds import FEED_PRESETS, simulate_feeds, write_feeds
 from .hazard import SAFE, Hazards, PlayedMatch, play_match
@@ -123,6 +123,8 @@ class SeasonSettings:
         for name, value, known in (("crowd", self.crowd, CROWDS), ("preset", self.preset, PRESETS), ("feeds", self.feeds, FEED_PRESETS)):
             if value not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+        if self.law.player_bias and self.crowd in ("efficient", "planted"):
+            raise ValueError(f"law.player_bias is {self.law.player_bias}, but a market that is {self.crowd} leans to no player; take the crowd crowd or second")
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,8 @@ def _write_match(job: tuple[Fixture, SeasonSettings, str]) -> tuple[dict, dict]:
     s, (gap_stream, gap_primary, gap_close, gap_start) = match.script, rng.random(4)
     here = {"stream": gap_stream >= settings.no_stream, "primary": gap_primary >= settings.no_primary, "close": gap_close >= settings.no_close,
             "late_start": gap_start < settings.late_start and len(s.p1_won) > 30}  # fmt: skip
-    rows = rows_of_crowd(settings.crowd, s, match.exact, match.close_prob, match.serve_sum, settings.hazards if fixture.points is None else SAFE, settings.law)
+    hazards, lean = settings.hazards if fixture.points is None else SAFE, player_lean(row["player1"], row["player2"], settings.law)
+    rows = rows_of_crowd(settings.crowd, s, match.exact, match.close_prob, match.serve_sum, hazards, settings.law, lean)
     path = crowd_path(s, rows, rng, settings.crowd, settings.law)
     begin_ns = int(s.end_ns[12]) if here["late_start"] else 0
     truth = truth_folder / f"{row['match_id']}.parquet"
@@ -241,6 +244,14 @@ def _write_match(job: tuple[Fixture, SeasonSettings, str]) -> tuple[dict, dict]:
                "finish_ns": s.finish_ns, **here}  # fmt: skip
     return row, summary
 
+
+def _told(settings: SeasonSettings) -> dict:
+    """The settings as they are kept beside a season; a crowd without favourites has no word of them."""
+    out = asdict(settings)
+    if not settings.law.player_bias:
+        out["law"] = {k: v for k, v in out["law"].items() if not k.startswith("player_")}
+    return out
+
 # %% ../../nbs/43_simulation.season.ipynb #4da9d9af
 def write_season(
     root: str | Path,               # folder of the season; the truth goes to `<root>_truth`
@@ -257,7 +268,7 @@ def write_season(
         If the folder holds a season of other settings.
     """
     root, fixtures = Path(root), list(fixtures)
-    truth, named = Path(f"{root}_truth"), json.dumps({**asdict(settings), "fixtures": [f.recording["match_id"] for f in fixtures]}, indent=1, default=str)
+    truth, named = Path(f"{root}_truth"), json.dumps({**_told(settings), "fixtures": [f.recording["match_id"] for f in fixtures]}, indent=1, default=str)
     for folder in (root / "betfair", root / "feeds", truth):
         folder.mkdir(parents=True, exist_ok=True)
     if (truth / "settings.json").is_file() and (truth / "settings.json").read_text() != named:

@@ -18,6 +18,7 @@ import polars as pl
 
 from ..config import check_fields, option
 from ..fair.belief import belief_prices
+from ..fair.markov import match_win, serve_from_close
 from ..fair.parameters import FOLDER, TourParameters, load_parameters
 from ..market.odds import devig
 from ..scoring import MatchFormat, ScoreArray
@@ -42,6 +43,7 @@ class AlignSettings:
     sources: tuple[str, ...] = FEEDS                    # score feeds in order of trust
     wait_s: float = option(1.5, low=0.0, high=60.0)     # how long the word of a less trusted feed must stand alone, s a rank
     reported: bool = True                               # whether time-outs and other breaks that feeds report are used; without, only the heuristics are
+    updated: bool = False                               # whether the points won so far move the chain's serve probabilities; without, those of the close stand
     fair_until: int | None = None                       # last season of the fair price's parameters; None: the newest before the match's season
     book: BookSettings = field(default_factory=BookSettings)            # stake, medians
     medical: MedicalSettings = field(default_factory=MedicalSettings)   # heuristics
@@ -172,11 +174,15 @@ def fair_prices(
     known: Known,               # rows, n of them
     codes: tuple[int, int, int],    # format codes
     tour: TourParameters,       # serve sum and belief settings
+    updated: bool,              # whether the points so far move the serve probabilities; a point whose winner is unknown moves nothing
 ) -> np.ndarray:                # P(player 1 wins) before every point, (n,)
-    """The chain, moved by the points won so far; a point whose winner is unknown moves nothing."""
+    """The chain at the close, or as the points have moved it."""
     n, out = len(known.count), np.full(len(known.count), np.nan)
     if np.isnan(prob) or not n:
         return out
+    if not updated:
+        fmt = MatchFormat.of_codes(*codes)
+        return match_win(*serve_from_close(float(np.clip(prob, 0.003, 0.997)), tour.serve_sum, fmt), ScoreArray.of_rows(known.score), fmt)
     told = np.flatnonzero(known.won >= 0)
     parts = [told] + [np.append(told[told < k], k) for k in np.flatnonzero(known.won < 0)]
     rows, lengths = np.concatenate(parts), [len(p) for p in parts]
@@ -315,7 +321,7 @@ def align_sources(
     end_ns, by_book = end_times(known, words, path, settle, feeds)
     tour, until = _parameters(recording["tour"], int(recording["season"]), settings.fair_until)
     prob, close = closing_prob(recording, sources.market, tour.devig)
-    fair, book = fair_prices(prob, known, codes, tour), book_columns(path, known.cut_ns, settings.book)
+    fair, book = fair_prices(prob, known, codes, tour, settings.updated), book_columns(path, known.cut_ns, settings.book)
     medical = _medical(known, words, kinds, path, sources.events, settings, settle)
     score = {f"{c}_p{p}": known.score[:, 2 * j + p - 1] for j, c in enumerate(("sets", "set_games", "game_score")) for p in (1, 2)}
     rows = _frame(recording["match_id"], n, {
