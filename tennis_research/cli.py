@@ -319,6 +319,8 @@ def _complaint(
         return str(error), 1
     if isinstance(error, ValueError):
         return str(error), 2
+    if type(error).__module__.startswith("tennis_research."):   # a training, a sweep or a study that says itself what went wrong
+        return str(error), 1
     return f"unexpected {type(error).__name__}: {error}; this is a fault of the program, TENNIS_DEBUG=1 shows where", 1
 
 
