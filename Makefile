@@ -18,8 +18,8 @@ report: .venv/ready ## the main jobs: fair prices on real matches (simulated one
 	@$(CLI) run s20_emulator
 	@$(CLI) report
 
-emulator: .venv/ready ## the six emulators at full size: about an hour on four cores
-	@$(CLI) run s20_emulator -p full=true -p workers=4
+emulator: .venv/ready ## the six emulators at full size: over an hour on four cores, 20 GB of memory
+	@$(CLI) run s20_emulator -p full=true -p workers=3
 	@$(CLI) report
 
 test: .venv/ready ## everything that must pass; what has not changed since it passed is not run again

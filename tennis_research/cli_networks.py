@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 # %% ../nbs/97_cli_networks.ipynb #4b56162d
-networks = typer.Typer(no_args_is_help=True)
+networks = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 _FOLDERS = "Folder of arrays, as `tennis-research tensorise` leaves them; may repeat."
 _Train = Annotated[list[Path], typer.Option("--train", help=f"To train on. {_FOLDERS}", show_default=False)]
 _Valid = Annotated[list[Path], typer.Option("--valid", help=f"To stop and to choose on. {_FOLDERS}", show_default=False)]
