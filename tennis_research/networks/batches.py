@@ -134,20 +134,6 @@ def check_apart(
                          "split by real match before anything is simulated")
 
 # %% ../../nbs/59_networks.batches.ipynb #2e4b76d4
-_PARTS = ("low", "high", "centre", "scale")    # of a scaler
-
-
-def _plain(x: np.ndarray) -> list[float | None]:
-    """float32 as short decimals that read back to the same float32; infinite limits as null."""
-    return [float(str(v)) if np.isfinite(v) else None for v in x]
-
-
-def _scaler(raw: dict) -> Scaler:
-    """The other way round."""
-    limits = dict(zip(_PARTS, (-np.inf, np.inf, 0.0, 1.0), strict=True))
-    return Scaler(tuple(raw["names"]), *(np.array([limits[c] if v is None else v for v in raw[c]], np.float32) for c in _PARTS))
-
-
 @dataclass(frozen=True, eq=False)
 class Scaling:
     """How raw vectors become a network's inputs."""
@@ -157,8 +143,7 @@ class Scaling:
 
     def to_json(self) -> str:  # sorted, floats in the shortest form that reads back to the same float32
         """As text."""
-        parts = {k: {"names": list(s.names), **{c: _plain(getattr(s, c)) for c in _PARTS}} for k, s in vars(self).items()}
-        return json.dumps(parts, sort_keys=True, indent=1)
+        return json.dumps({k: s.to_dict() for k, s in vars(self).items()}, sort_keys=True, indent=1)
 
     @classmethod
     def from_json(
@@ -170,7 +155,7 @@ class Scaling:
         for part, columns in (("static", STATIC_COLUMNS), ("seq", SEQ_COLUMNS)):
             if raw[part]["names"] != [c.name for c in columns]:
                 raise BatchError(f"the scaling of {part} is of other columns than today's; train again")
-        return cls(_scaler(raw["static"]), _scaler(raw["seq"]))
+        return cls(Scaler.from_dict(raw["static"]), Scaler.from_dict(raw["seq"]))
 
 
 def fit_scaling(

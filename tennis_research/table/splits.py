@@ -119,6 +119,9 @@ def player_folds(
     return out
 
 # %% ../../nbs/46a_table.splits.ipynb #a4cd0639
+_LIMITS = {"low": -np.inf, "high": np.inf, "centre": 0.0, "scale": 1.0}     # and what null stands for
+
+
 @dataclass(frozen=True, eq=False)
 class Scaler:
     """Robust scaling of c columns; flags have low -inf, high inf, centre 0, scale 1."""
@@ -128,6 +131,18 @@ class Scaler:
     high: np.ndarray        # values above are lowered to it, float32 (c,)
     centre: np.ndarray      # median, float32 (c,)
     scale: np.ndarray       # interquartile range, > 0, float32 (c,)
+
+    def to_dict(self) -> dict[str, list]:  # names and _LIMITS, (c,) each
+        """As JSON can hold it: float32 as short decimals that read back to the same float32, infinite limits as null."""
+        return {"names": list(self.names), **{c: [float(str(v)) if np.isfinite(v) else None for v in getattr(self, c)] for c in _LIMITS}}
+
+    @classmethod
+    def from_dict(
+        cls,
+        raw: dict[str, list],   # as `to_dict` made it
+    ) -> "Scaler":              # the same numbers
+        """Reads it back."""
+        return cls(tuple(raw["names"]), *(np.array([d if v is None else v for v in raw[c]], np.float32) for c, d in _LIMITS.items()))
 
     def __call__(
         self,
@@ -185,11 +200,6 @@ def scalers_of(
             "seq_blind": fit_scaler(SEQ_COLUMNS, blind.seq, rows, clip)}  # fmt: skip
 
 
-def _plain(x: np.ndarray) -> list[float | None]:
-    """float32 as short decimals that read back to the same float32; infinite limits as null."""
-    return [float(str(v)) if np.isfinite(v) else None for v in x]
-
-
 def _write(path: Path, value: dict) -> str:
     """Sorted JSON; its hash."""
     data = (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
@@ -207,7 +217,7 @@ def save_split(
     """Fits the scalers of a split on its training part and saves both; the same inputs give the same bytes."""
     made, paths = scalers_of(folder, split, clip), (Path(out) / f"{split.name}.json", Path(out) / f"{split.name}.scaler.json")
     inputs = open_tensors(folder).schema["sha256"]
-    scalers = {k: {"names": s.names, **{c: _plain(getattr(s, c)) for c in ("low", "high", "centre", "scale")}} for k, s in made.items()}
+    scalers = {k: s.to_dict() for k, s in made.items()}
     digest = _write(paths[1], {"split": split.name, "clip": clip, "scalers": scalers})
     counts = {p: len(getattr(split, p)) for p in ("train", "valid", "test")}
     _write(paths[0], {**dataclasses.asdict(split), "inputs": inputs, "scaler_sha256": digest, "counts": counts})
@@ -243,9 +253,4 @@ def load_split(
         if changed := sorted(n for n in now if now[n] != raw["inputs"].get(n)):
             raise SplitError(f"{path}: made from other arrays than those in {folder} ({', '.join(changed[:3])} differ); save it again")
     split = Split(raw["name"], *(tuple(raw[p]) for p in ("train", "valid", "test")), raw["dropped"])
-    limits = {"low": -np.inf, "high": np.inf, "centre": 0.0, "scale": 1.0}
-
-    def column(s: dict, name: str) -> np.ndarray:
-        return np.array([limits[name] if v is None else v for v in s[name]], np.float32)
-
-    return split, {k: Scaler(tuple(s["names"]), *(column(s, c) for c in limits)) for k, s in other["scalers"].items()}
+    return split, {k: Scaler.from_dict(s) for k, s in other["scalers"].items()}
