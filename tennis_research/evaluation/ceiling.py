@@ -18,8 +18,9 @@ import polars as pl
 from numba import njit
 from scipy.special import kv
 
-from .emulation import Season, expit, logit, score_chain, token_scores
+from .emulation import Season, score_chain, token_scores
 from ..lake import read_table
+from ..market.odds import expit, logit
 from ..scoring import MatchFormat, replay
 from ..simulation.crowd import CrowdSettings
 from ..sources.recordings import format_of

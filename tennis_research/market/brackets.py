@@ -74,7 +74,7 @@ class _Book:
 
     def __init__(self) -> None:
         self.size, self.left, self.traded, self.fresh = defaultdict(float), defaultdict(float), {}, defaultdict(float)
-        self.status, self.delay = None, None
+        self.status, self.states, self.t_ns = None, set(), None
 
     def put(self, runner: int, side: int, price: float, size: float) -> None:
         """Sets a level."""
@@ -83,9 +83,10 @@ class _Book:
             self.left[key] = self.left[key] + size - old if size > old else min(self.left[key], size)
         self.size[runner, side, price] = size
 
-    def apply(self, d: Deltas, rows: range) -> None:
+    def apply(self, d: Deltas, rows: range, t_ns: int) -> None:
         """One message: the books after it, level by level, and what was printed in it."""
-        self.fresh.clear()
+        if t_ns != self.t_ns:
+            self.fresh, self.states, self.t_ns = defaultdict(float), set(), t_ns
         new, image = dict(self.size), False
         for i in rows:
             kind, key = int(d.kind[i]), (int(d.runner[i]), int(d.kind[i]) - ATB, round(float(d.price[i]), 2))
@@ -93,33 +94,42 @@ class _Book:
                 image = bool(d.level[i] & 1)
                 new = dict.fromkeys(new, 0.0) if image else new
             elif kind == DEFINITION:
-                known = decode_definition(d.definitions[int(d.size[i])])
-                self.status, self.delay = known.status, known.betDelay
+                self.status = decode_definition(d.definitions[int(d.size[i])]).status
             elif kind in (ATB, ATL):
                 new[key] = float(d.size[i])
             elif kind == TRD:
                 place = key[0], key[2]
                 more = float(d.size[i]) - self.traded.get(place, 0.0)
-                self.fresh[place] += 0.0 if image else max(more, 0.0)
+                for b in BRACKETS:
+                    self.fresh[b, *place] += 0.0 if image else max(more, 0.0)
                 self.traded[place] = max(self.traded.get(place, 0.0), float(d.size[i]))
         for (runner, side, price), size in new.items():
             self.put(runner, side, price, size)
+        self.states.add(self.status)
+
+    def use(self, bracket: str, runner: int, side: int, odds: float, size: float) -> float:
+        """Takes what a waiting order got from the volume printed, nearest price first, then from the money shown, best price first; what was not there."""
+        for store, key, best in ((self.fresh, (bracket, runner), False), (self.left, (bracket, runner, side), True)):
+            prices = [k[-1] for k in store if k[:-1] == key and (k[-1] >= odds - 1e-9 if side == 0 else k[-1] <= odds + 1e-9)]
+            for price in sorted(prices, reverse=best == (side == 0)):
+                part = min(size, store[*key, price])
+                store[*key, price] -= part
+                size -= part
+        return size
 
 # %% ../../nbs/34a_market.brackets.ipynb #40d85ce2
 def _wrong(book: _Book, fill: dict, o: dict, runner: int, arrived: int, delay: int) -> str | None:
     """What is impossible about a fill that took money."""
     side, better = (0, fill["odds"] >= o["odds"] - 1e-9) if o["side"] == "back" else (1, fill["odds"] <= o["odds"] + 1e-9)
-    if book.status != "OPEN":
+    if "OPEN" not in (book.states if fill["waited"] else {book.status}):
         return f"the market was {book.status}"
     if not better:
         return f"odds {fill['odds']} are worse than {o['odds']}"
     if fill["t_ns"] < arrived + delay * 10**9:
         return f"its delay of {delay} s had not run"
     if fill["waited"]:
-        beyond = [v for (r, p), v in book.fresh.items() if r == runner and (p >= o["odds"] - 1e-9 if side == 0 else p <= o["odds"] + 1e-9)]
-        come = [v for (b, r, s, p), v in book.left.items()
-                if (b, r, s) == (fill["bracket"], runner, side) and (p >= o["odds"] - 1e-9 if side == 0 else p <= o["odds"] + 1e-9)]  # fmt: skip
-        return None if fill["size"] <= sum(beyond) + sum(come) + 0.005 else f"{fill['size']} GBP did not come to its price"
+        more = book.use(fill["bracket"], runner, side, o["odds"], fill["size"])
+        return None if more <= 0.005 else f"of {fill['size']} GBP {more:.2f} GBP did not come to its price"
     key = fill["bracket"], runner, side, round(fill["odds"], 2)
     if fill["size"] > book.left[key] + 0.005:
         return f"{fill['size']} GBP were taken where {book.left[key]:.2f} GBP were left"
@@ -146,7 +156,7 @@ def audit_fills(
             fault = _wrong(book, f, o, runner_of[o["selection_id"], o["handicap"]], r["arrived_ns"], r["delay_s"])
             faults += [f"order {f['order_id']}, {f['bracket']}, {f['t_ns']} ns: {fault}"] if fault else []
         if a is not None:
-            book.apply(deltas, range(a, starts[n + 1] if n + 1 < len(starts) else len(deltas.msg)))
+            book.apply(deltas, range(a, starts[n + 1] if n + 1 < len(starts) else len(deltas.msg)), int(times[a]))
     total = fills.group_by("order_id", "bracket").agg(pl.col("size").sum())
     return faults + [f"order {i}, {b}: {s} GBP of {sent[i]['size']} GBP" for i, b, s in total.iter_rows() if s > sent[i]["size"] + 0.005]
 

@@ -7,19 +7,22 @@ __all__ = ['BRACKETS', 'ORDER_SCHEMA', 'FILL_SCHEMA', 'RESULT_SCHEMA', 'FillSett
            'simulate_fills']
 
 # %% ../../nbs/34_market.fills.ipynb #3abd8188
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from ..config import check_fields, option
 from ..lake import check_schema
-from .matching import ENDED, FILLS, FOREVER, REASONS, Fills, Law, Orders, new_market, new_orders
+from .matching import ENDED, FILLS, FOREVER, REASONS, ROW, Fills, Law, Orders, grown_market, new_market, new_orders
 from .replaying import advance
 from .ticks import TICKS
-from ..sources.betfair import Deltas, decode_definition, definition_table
-from ..sources.ladder import one_market
-from ..sources.levels import new_ladders, room_for
+from ..sources.betfair import Builder, Deltas, StreamError, StreamMessage, decode_definition, definition_table
+from ..sources.blocks import take_block
+from ..sources.ladder import grown_ladders, one_market
+from ..sources.levels import DEFINITION, Rows, new_ladders, room_for
 
 # %% ../../nbs/34_market.fills.ipynb #1bbd007b
 BRACKETS = ("pessimistic", "neutral", "optimistic")
@@ -108,31 +111,128 @@ def _checked(frame: pl.DataFrame, runners: dict[tuple[int, float], int]) -> tupl
     return want, at
 
 # %% ../../nbs/34_market.fills.ipynb #65a66969
-class _Sent:
-    """A market of a recording, and the orders sent to it."""
+_TYPES = (np.int32, np.int32, np.int8, np.int16, np.float64, np.float64, np.int64, np.int64)  # `Rows`, number of the message, time in ns
+
+
+class _Fed:
+    """The rows of one market that have come and wait to be replayed."""
 
     def __init__(
         self,
-        deltas: Deltas,                            # the recording
+        deltas: Deltas | None = None,              # a whole recording; None: messages are fed
         settings: FillSettings = FillSettings(),   # assumptions
         market_id: str | None = None,              # None: the only market there is
         clock: str = "pt",                         # "pt" (publish time) or "recv" (our receipt)
     ) -> None:
-        d = self.deltas = one_market(deltas, market_id)
         if clock not in ("pt", "recv"):
             raise ValueError(f"clock {clock!r} must be 'pt' or 'recv'")
-        self.settings, self.law, self.now = settings, law_of(settings), -FOREVER
-        self.times = np.maximum.accumulate(d.pt_ms * 1_000_000 if clock == "pt" else d.recv_ns)
-        self.runners = {(int(s), float(h)): i for i, (s, h) in enumerate(zip(d.selection_id, d.handicap, strict=True))}
-        codes = {(0, *key): i for key, i in self.runners.items()}
-        self.definitions, _ = definition_table(d.definitions, [0] * len(d.definitions), codes)
-        known = [decode_definition(text) for text in d.definitions]
-        self.passive = np.array(["PASSIVE" in (k.betDelayModels or ()) for k in known], np.bool_)
-        n = len(self.runners)
-        self.twins, self.members, self.first = n == 2, np.arange(n, dtype=np.int32), np.array([0, n], np.int64)
-        self.books, self.market = new_ladders(room_for(d.rows, n), 1), new_market(n)
+        self.settings, self.law, self.clock, self.market_id = settings, law_of(settings), clock, market_id
+        self.now, self.last, self.late, self.ended = -int(FOREVER), -1, 0, False
+        self.builder, self.tail, self.lines, self.named = Builder(market_id), b"", 1, set()
+        self.runners, self.texts, self.numbered, self.pieces = {}, [], 0, 2 * [[np.zeros(0, t) for t in _TYPES]]
+        self.definitions, self.passive = definition_table([], [], {})[0], np.zeros(0, np.bool_)
+        self.books, self.market = new_ladders(np.zeros(0, np.int64), 1), new_market(0)
         self.orders, self.fills = new_orders(np.zeros((0, 6), np.int64), np.zeros((0, 2), np.int64)), Fills(np.zeros((8192, 7), np.int64))
         self.ids, self.sent = [], []
+        if deltas is not None:
+            self.feed(one_market(deltas, market_id))
+            self.end()
+
+    def _append(self, columns: Sequence[np.ndarray], named: Iterable[tuple[int, float]]) -> None:
+        """Rows of whole messages wait; columns as of `Deltas`, and the runners that they point to."""
+        msg, pt_ms, recv_ns, market, runner, kind, level, price, size = columns
+        if not len(msg):
+            return
+        codes = np.array([*(self.runners.setdefault((int(s), float(h)), len(self.runners)) for s, h in named), -1], np.int32)
+        if self.clock == "recv" and not recv_ns.all():
+            raise StreamError("clock 'recv' needs a stream with receipt times; there are messages without one")
+        times = np.maximum.accumulate(np.maximum(pt_ms * 1_000_000 if self.clock == "pt" else recv_ns, self.last))
+        if times[0] < self.now:
+            self.late += len(np.unique(msg[times < self.now]))
+        times, size = np.maximum(times, self.now), np.where(kind == DEFINITION, size + len(self.texts), size)
+        self.pieces.append((np.zeros_like(market), codes[runner], kind, level, price, size, msg + self.numbered, times))
+        self.numbered, self.last = self.numbered + int(msg[-1]) + 1, int(times[-1])
+
+# %% ../../nbs/34_market.fills.ipynb #1e18e327
+def _is_passive(text: bytes) -> bool:
+    """Whether a definition lets orders that find nothing to match wait without delay."""
+    try:
+        return "PASSIVE" in (decode_definition(text).betDelayModels or ())
+    except msgspec.DecodeError:
+        return False
+
+
+def _gather(fed: _Fed) -> None:
+    """What has come joins what is still to be replayed; what has been replayed goes."""
+    done, n = fed.market.count[ROW], len(fed.runners)
+    columns = [np.concatenate([left[done:], *more]) for left, *more in zip(*fed.pieces, strict=True)]
+    fed.pieces, fed.market.count[ROW] = [columns], 0
+    fed.rows, fed.msg, fed.times = Rows(*columns[:6]), *columns[6:]
+    own = np.flatnonzero(fed.rows.kind == DEFINITION)
+    fed.texts = [fed.texts[int(i)] for i in fed.rows.size[own]]
+    if len(own):
+        fed.rows.size[own] = np.arange(len(own))
+        fed.definitions, _ = definition_table(fed.texts, [0] * len(own), {(0, *key): i for key, i in fed.runners.items()})
+        fed.passive = np.array([_is_passive(text) for text in fed.texts], np.bool_)
+    fed.members, fed.first, fed.market = np.arange(n, dtype=np.int32), np.array([0, n], np.int64), grown_market(fed.market, n)
+    need = room_for(fed.rows, n)
+    need[:len(fed.books.count)] += fed.books.count
+    if len(need) > len(fed.books.count) or (need > np.diff(fed.books.base)).any():
+        fed.books = grown_ladders(fed.books, 2 * need + 8, 1)
+
+# %% ../../nbs/34_market.fills.ipynb #07a68fcf
+class _Stream(_Fed):
+    """A stream, taken in piece by piece."""
+
+    def feed(
+        self,
+        chunk: bytes | StreamMessage | Deltas,  # bytes may end within a line; messages and deltas are whole
+    ) -> None:
+        """Takes in what has come; heartbeats and other markets pass by.
+
+        Raises
+        ------
+        StreamError
+            If the stream has ended, or has several markets and nobody said which is meant.
+        """
+        if self.ended:
+            raise StreamError("the stream has ended: nothing can be fed after a whole recording, end(), or run() without a time")
+        if isinstance(chunk, Deltas):
+            if (name := self._name(chunk.markets)) in chunk.markets:
+                d = one_market(chunk, name)
+                self._append((d.msg, d.pt_ms, d.recv_ns, *d.rows), zip(d.selection_id, d.handicap, strict=True))
+                self.texts += d.definitions
+            return
+        b = self.builder
+        if isinstance(chunk, StreamMessage):
+            b.add([chunk])
+        else:
+            whole, _, self.tail = (self.tail + chunk).rpartition(b"\n")
+            if whole:
+                take_block(b, "the stream", self.lines, whole)
+                self.lines += whole.count(b"\n") + 1
+        self._name(b.markets)
+        for columns in b.columns:
+            self._append(columns, ((s, h) for _, s, h in b.selections))
+        self.texts += b.definitions
+        b.definitions, b.columns, b.messages = [], [], []
+
+    def _name(self, markets: Iterable[str]) -> str | None:
+        """The market that is meant."""
+        self.named |= set(markets) if self.market_id is None else {self.market_id}
+        if len(self.named) > 1:
+            raise StreamError(f"the stream has markets {', '.join(sorted(self.named))}; market_id must say which of them is meant")
+        return next(iter(self.named), None)
+
+    def end(self) -> None:
+        """Nothing more will come: what would have happened later is not known."""
+        if self.tail:
+            self.feed(b"\n")
+        self.ended = True
+
+# %% ../../nbs/34_market.fills.ipynb #93fcfc4a
+class _Sent(_Stream):
+    """A market, and the orders sent to it."""
 
     def place(
         self,
@@ -167,24 +267,27 @@ class _Sent:
         row = self.orders.at[self.ids.index(order_id)]
         row[1] = min(row[1], t_ns)
 
-# %% ../../nbs/34_market.fills.ipynb #07a68fcf
+# %% ../../nbs/34_market.fills.ipynb #662d2812
 class FillEngine(_Sent):
-    """One market of a recording, and our orders in it."""
+    """One market, recorded or live, and our orders in it."""
 
     def run(
         self,
-        t_ns: int | None = None,  # the time now, ns UTC; None: to the end of the recording, where what is open ends
+        t_ns: int | None = None,  # the time now, ns UTC; None: to the end of the stream, where what is open ends
     ) -> None:
         """Lets time pass."""
-        d, last = self.deltas, int(self.times[-1]) + 1 if len(self.times) else 0
-        stop = last if t_ns is None else min(int(t_ns), last)   # what would have happened after the recording is not known
-        while not advance(self.market, self.books, d.rows, d.msg, self.times, self.definitions, self.first, self.members, self.orders, self.fills, self.law,
-                          self.twins, self.passive, np.int64(stop)):  # fmt: skip
+        if t_ns is None:
+            self.end()
+        if len(self.pieces) > 1:
+            _gather(self)
+        stop = self.last + 1 if t_ns is None else min(int(t_ns), self.last + 1) if self.ended else int(t_ns)
+        while not advance(self.market, self.books, self.rows, self.msg, self.times, self.definitions, self.first, self.members, self.orders, self.fills,
+                          self.law, self.passive, np.int64(stop)):  # fmt: skip
             self.fills = Fills(np.concatenate([self.fills.row, np.zeros_like(self.fills.row)]))
         self.now = max(self.now, FOREVER if t_ns is None else int(t_ns))
         if t_ns is None:
             still = self.orders.why == 0
-            self.orders.why[still], self.orders.end[still] = ENDED, int(self.times[-1]) if len(self.times) else 0
+            self.orders.why[still], self.orders.end[still] = ENDED, max(self.last, 0)
 
     def fills_frame(self) -> pl.DataFrame:  # `FILL_SCHEMA`, in the order in which they happened
         """What was matched so far."""

@@ -6,7 +6,8 @@
 __all__ = ['ANNOUNCED', 'DELAYED', 'WAITING', 'DONE', 'REASONS', 'OPEN', 'FILLED', 'REMAINDER', 'SUSPENDED', 'CLOSED',
            'CANCELLED', 'NO_BOOK', 'ENDED', 'FOREVER', 'BEHIND', 'EVENLY', 'AHEAD', 'ROW', 'NEXT', 'ACTIVE', 'FILLS',
            'PRINTS', 'LEVELS', 'CURRENT', 'CLOCK', 'PASSIVE', 'N', 'Law', 'Orders', 'Market', 'Fills', 'new_market',
-           'new_orders', 'tick_of', 'shown_at', 'best_price', 'write_fill', 'take', 'end_order', 'drop_ended', 'events']
+           'grown_market', 'new_orders', 'tick_of', 'shown_at', 'best_price', 'write_fill', 'take', 'end_order',
+           'drop_ended', 'events']
 
 # %% ../../nbs/33m_market.matching.ipynb #e57b6db5
 from typing import NamedTuple
@@ -40,7 +41,7 @@ class Orders(NamedTuple):
     """Own orders in the order of their times; columns that the kernel fills in as it goes."""
 
     want: np.ndarray      # runner, side (0 back, 1 lay), tick, pence, rests, kept in play; int64 (orders, 6)
-    at: np.ndarray        # arrival, cancel, release (FOREVER: not yet), delay in s, number of the row in the recording at release; int64 (orders, 5)
+    at: np.ndarray        # arrival, cancel, release (FOREVER: not yet), delay in s; int64 (orders, 4)
     stage: np.ndarray     # ANNOUNCED to DONE, int64 (orders,)
     left: np.ndarray      # pence, int64 (3, orders)
     queue: np.ndarray     # pence of others before us, int64 (3, orders)
@@ -84,13 +85,26 @@ def new_market(
                   np.zeros(runners * N, np.int64), np.zeros(runners * 2 * N, np.int64), np.zeros(runners * 2 * N, np.uint8), count)  # fmt: skip
 
 
+def grown_market(
+    market: Market,  # as it is
+    runners: int,    # number of runners, not fewer
+) -> Market:         # the same with room for more runners; itself where there are none
+    """A market in which runners have been named."""
+    if runners * N == len(market.prints):
+        return market
+    new = new_market(runners)
+    for old, wide in zip(market, new, strict=True):
+        wide[tuple(slice(n) for n in old.shape)] = old
+    return new
+
+
 def new_orders(
     want: np.ndarray,  # runner, side (0 back, 1 lay), tick, pence, rests, kept in play; int64 (n, 6)
     at: np.ndarray,    # arrival and cancel, ns, int64 (n, 2); arrivals never fall
 ) -> Orders:           # announced
     """Orders that have not arrived."""
     n = len(want)
-    times = np.concatenate([at, np.full((n, 1), FOREVER), np.zeros((n, 2), np.int64)], axis=1)
+    times = np.concatenate([at, np.full((n, 1), FOREVER), np.zeros((n, 1), np.int64)], axis=1)
     left = np.repeat(want[None, :, 3], 3, axis=0)
     zero = np.zeros((3, n), np.int64)
     return Orders(want.astype(np.int64), times.astype(np.int64), np.zeros(n, np.int64), left.astype(np.int64), zero, zero.copy(), zero.copy(),
@@ -142,9 +156,16 @@ def _note(market, b, runner, side, tick, pence):
 
 @njit(cache=True)
 def _twin(market, books, b, runner, side, tick, pence):
-    """The same money on the other runner of a market of two."""
-    odds = TICKS[tick]
-    other, twin = 1 - runner, odds / (odds - 1.0)
+    """The same money on the other runner, where the market has named exactly two so far."""
+    other, odds = np.int64(-1), TICKS[tick]
+    for r in range(len(books.present)):
+        if books.present[r] == 1 and r != runner:
+            if other >= 0:
+                return
+            other = r
+    if other < 0:
+        return
+    twin = odds / (odds - 1.0)
     stake = np.int64(np.ceil(pence * (odds - 1.0)))
     i = np.searchsorted(TICKS, twin)
     for k in (i - 1, i):
@@ -169,7 +190,7 @@ def write_fill(market, orders, fills, o, b, t_ns, tick, pence, waited, side):
 
 # %% ../../nbs/33m_market.matching.ipynb #0506d4f8
 @njit(cache=True)
-def take(market, books, orders, fills, law, twins, o, b, t_ns, waited):
+def take(market, books, orders, fills, law, o, b, t_ns, waited):
     """Takes what is there at the limit or better; an order that waited gets its own price."""
     runner, side, limit = orders.want[o, 0], orders.want[o, 1], orders.want[o, 2]
     ladder = pick_ladder(books.count, runner, side)
@@ -187,8 +208,7 @@ def take(market, books, orders, fills, law, twins, o, b, t_ns, waited):
         part = min(np.int64(np.floor(believed * law.share[b])) - market.taken[b, runner, side, tick], orders.left[b, o] - got)
         if part > 0:
             _note(market, b, runner, side, tick, part)
-            if twins:
-                _twin(market, books, b, runner, side, tick, part)
+            _twin(market, books, b, runner, side, tick, part)
             if waited == 0:
                 write_fill(market, orders, fills, o, b, t_ns, tick, part, 0, side)
             else:
@@ -218,12 +238,11 @@ def drop_ended(market, orders):
 
 
 @njit(cache=True)
-def _release(market, books, orders, fills, law, twins, o, t_ns):
+def _release(market, books, orders, fills, law, o, t_ns):
     """The delay has run: match, then wait or end."""
     runner, side, tick = orders.want[o, 0], orders.want[o, 1], orders.want[o, 2]
     for b in range(3):
-        take(market, books, orders, fills, law, twins, o, b, t_ns, 0)
-    orders.at[o, 4] = market.count[ROW]
+        take(market, books, orders, fills, law, o, b, t_ns, 0)
     if orders.want[o, 4] == 0:
         end_order(orders, o, REMAINDER, t_ns)
     elif orders.at[o, 1] <= t_ns:
@@ -238,7 +257,7 @@ def _release(market, books, orders, fills, law, twins, o, t_ns):
 
 # %% ../../nbs/33m_market.matching.ipynb #c41arrive
 @njit(cache=True)
-def _arrive(market, books, orders, fills, law, twins, o, t_ns):
+def _arrive(market, books, orders, fills, law, o, t_ns):
     """An order reaches the exchange."""
     runner, side, tick = orders.want[o, 0], orders.want[o, 1], orders.want[o, 2]
     status, alive = books.status[0], books.runner_status[runner]
@@ -262,7 +281,7 @@ def _arrive(market, books, orders, fills, law, twins, o, t_ns):
         delay = np.int64(0)
     orders.at[o, 3], orders.at[o, 2], orders.stage[o] = delay, t_ns + delay * 1_000_000_000, DELAYED
     if delay == 0:
-        _release(market, books, orders, fills, law, twins, o, t_ns)
+        _release(market, books, orders, fills, law, o, t_ns)
 
 # %% ../../nbs/33m_market.matching.ipynb #50b96be0
 @njit(cache=True)
@@ -281,7 +300,7 @@ def _due(market, orders):
 
 
 @njit(cache=True)
-def events(market, books, orders, fills, law, twins, before_ns):
+def events(market, books, orders, fills, law, before_ns):
     """All that happens to own orders before a moment; False where the table of fills is too small to go on."""
     while True:
         when, o = _due(market, orders)
@@ -291,9 +310,9 @@ def events(market, books, orders, fills, law, twins, before_ns):
             return False
         if orders.stage[o] == ANNOUNCED:
             market.count[NEXT] += 1
-            _arrive(market, books, orders, fills, law, twins, o, when)
+            _arrive(market, books, orders, fills, law, o, when)
         elif orders.stage[o] == DELAYED:
-            _release(market, books, orders, fills, law, twins, o, when)
+            _release(market, books, orders, fills, law, o, when)
         else:
             end_order(orders, o, CANCELLED, when)
         drop_ended(market, orders)

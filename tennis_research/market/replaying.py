@@ -160,14 +160,14 @@ def _levels(market, books, law):
 
 
 @njit(cache=True)
-def _waiting(market, books, orders, fills, law, twins, t_ns):
+def _waiting(market, books, orders, fills, law, t_ns):
     """Waiting orders meet money that has come to their price; the levels that they wait at are read again."""
     for i in range(market.count[ACTIVE]):
         o = orders.active[i]
         if orders.stage[o] == WAITING:
             for b in range(3):
                 if orders.why[b, o] == OPEN:
-                    take(market, books, orders, fills, law, twins, o, b, t_ns, 1)
+                    take(market, books, orders, fills, law, o, b, t_ns, 1)
             runner, side, tick = orders.want[o, 0], 1 - orders.want[o, 1], orders.want[o, 2]
             market.shown[runner, side, tick] = shown_at(books, runner, side, tick)
             if orders.why[0, o] != OPEN and orders.why[1, o] != OPEN and orders.why[2, o] != OPEN:
@@ -192,7 +192,7 @@ def _halt(market, books, orders, t_ns):
 
 
 @njit(cache=True)
-def _message(market, books, rows, a, z, definitions, first, members, orders, fills, law, twins, passive, t_ns, none):
+def _message(market, books, rows, a, z, definitions, first, members, orders, fills, law, passive, t_ns, none):
     """One message, rows a to z."""
     runners = len(members)
     best = np.empty((runners, 2))
@@ -215,7 +215,7 @@ def _message(market, books, rows, a, z, definitions, first, members, orders, fil
         _levels(market, books, law)
     if busy:
         if books.status[0] == 1:
-            _waiting(market, books, orders, fills, law, twins, t_ns)
+            _waiting(market, books, orders, fills, law, t_ns)
         drop_ended(market, orders)
 
 # %% ../../nbs/33n_market.replaying.ipynb #9bcf6176
@@ -232,7 +232,6 @@ def advance(
     orders,       # `Orders`, changed in place
     fills,        # `Fills`, changed in place
     law,          # `Law`
-    twins,        # whether both runners show the same money
     passive,      # whether the delay model PASSIVE is in force under each definition, bool (definitions,)
     before_ns,    # messages and events before this moment
 ):                # True when done, False when the table of fills must grow first
@@ -240,7 +239,7 @@ def advance(
     none = np.zeros(0, np.int64)
     a = market.count[ROW]
     while a < len(msg) and times[a] < before_ns:
-        if not events(market, books, orders, fills, law, twins, times[a]):
+        if not events(market, books, orders, fills, law, times[a]):
             return False
         z, idle = a + 1, market.count[ACTIVE] == 0 and market.count[LEVELS] == 0
         until = min(before_ns, orders.at[market.count[NEXT], 0] + 1 if market.count[NEXT] < len(orders.stage) else FOREVER)
@@ -248,7 +247,7 @@ def advance(
             z += 1
         if market.count[FILLS] + 6 * (market.count[ACTIVE] + 1) > len(fills.row):
             return False
-        _message(market, books, rows, a, z, definitions, first, members, orders, fills, law, twins, passive, times[a], none)
+        _message(market, books, rows, a, z, definitions, first, members, orders, fills, law, passive, times[a], none)
         market.count[CLOCK] = times[z - 1]
         market.count[ROW] = a = z
-    return events(market, books, orders, fills, law, twins, before_ns)
+    return events(market, books, orders, fills, law, before_ns)

@@ -11,16 +11,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ..market.odds import expit
 from .batches import MatchData
 from ..table.columns import SEQ_AT
 from ..table.tensors import INDEX_SCHEMA, ROW, MatchTensors, write_tensors
 
 # %% ../../nbs/62a_networks.toy.ipynb #47018364
 TOY_NOISE = 0.01    # standard deviation of the crowd's own moves, log-odds
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
 
 
 def _toy_index(names: list[str], lengths: np.ndarray, season: int, winner: np.ndarray) -> pl.DataFrame:
@@ -58,12 +55,12 @@ def toy_data(
     offsets = np.append(0, np.cumsum(lengths))
     n, first = int(offsets[-1]), offsets[:-1]
     chain, crowd, last = _toy_market(lengths, rng)
-    seq, price = np.zeros((n, 65), np.float32), _sigmoid(crowd)
+    seq, price = np.zeros((n, 65), np.float32), expit(crowd)
     seq[:, SEQ_AT["fair_logit"]], seq[:, SEQ_AT["last_winner"]], seq[:, SEQ_AT["pts_since_mto"]] = chain, last, 99
-    calm, winner = rng.random(n) < 0.9, (rng.random(matches) < _sigmoid(chain[offsets[1:] - 1])).astype(int)
+    calm, winner = rng.random(n) < 0.9, (rng.random(matches) < expit(chain[offsets[1:] - 1])).astype(int)
     distress = (rng.random(n) < 0.05 + 0.3 * (last > 0)).astype(np.float32)
     if variant == "emu_full":
-        for name, values in (("lag_market_prob", price), ("lag_residual", price - _sigmoid(chain)), ("lag_liq_collapse", distress)):
+        for name, values in (("lag_market_prob", price), ("lag_residual", price - expit(chain)), ("lag_liq_collapse", distress)):
             seq[1:, SEQ_AT[name]] = values[:-1]
             seq[first, SEQ_AT[name]] = 0
     won = variant == "ola"

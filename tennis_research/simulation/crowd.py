@@ -16,6 +16,7 @@ from numba import njit
 
 from ..config import check_fields, option
 from ..fair.markov import match_win, serve_from_close
+from ..market.odds import expit, logit
 from ..names import fold
 from ..scoring import ScoreArray
 from .hazard import Hazards, hazard_prices
@@ -51,15 +52,6 @@ class CrowdSettings:
 
 LEAD_S = 900.0          # the belief begins so long before play
 _TOP = 6.5              # a belief is never surer than this logit
-
-
-def _logit(prob: np.ndarray) -> np.ndarray:
-    inside = np.clip(prob, 1 / (1 + np.exp(_TOP)), 1 / (1 + np.exp(-_TOP)))
-    return np.log(inside) - np.log1p(-inside)
-
-
-def _prob(logit: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + np.exp(-np.asarray(logit)))
 
 # %% ../../nbs/41a_simulation.crowd.ipynb #f36b91b9
 def _with_end(script: MatchScript) -> ScoreArray:
@@ -125,16 +117,16 @@ def base_logits(
 ) -> np.ndarray:                    # logits before and after the break of each row, (n + 1, 2)
     """The crowd's belief without its sentiment: everything in it follows from the score, the close and the settings."""
     p1, p2 = serve_from_close(close_prob, serve_sum, script.fmt)
-    logit = _logit(row_prices(script, p1, p2, hazards))
-    logit += settings.overreaction * _decaying(breaks_of_serve(script).astype(float), settings.overreaction_points)[:, None]
-    n = len(logit)
+    out = logit(row_prices(script, p1, p2, hazards))
+    out += settings.overreaction * _decaying(breaks_of_serve(script).astype(float), settings.overreaction_points)[:, None]
+    n = len(out)
     for i in script.interruptions:
         if i.kind == "trainer_called":
             rows = np.arange(n)
             shift = (1.0 if i.player == 2 else -1.0) * settings.medical * 0.5 ** ((rows - i.after_point) / settings.medical_points)
-            logit[:, 0] += np.where(rows > i.after_point, shift, 0.0)
-            logit[:, 1] += np.where(rows >= i.after_point, shift, 0.0)
-    return np.clip(logit, -_TOP, _TOP)
+            out[:, 0] += np.where(rows > i.after_point, shift, 0.0)
+            out[:, 1] += np.where(rows >= i.after_point, shift, 0.0)
+    return np.clip(out, -_TOP, _TOP)
 
 
 def planted_error(
@@ -160,7 +152,7 @@ def _second_logits(script: MatchScript, close_prob: float, serve_sum: float) -> 
             if ended[k]:
                 won = 1.0 if script.p1_won[k - 1] else -1.0
                 streak = streak + won if streak * won > 0 else won
-        out[k] = _logit(q) + 0.04 * np.clip(streak, -3, 3)
+        out[k] = logit(q) + 0.04 * np.clip(streak, -3, 3)
     return np.repeat(np.clip(out, -_TOP, _TOP)[:, None], 2, axis=1)
 
 # %% ../../nbs/41a_simulation.crowd.ipynb #037eb3ca
@@ -234,9 +226,9 @@ def crowd_path(
     t = np.concatenate([tick, *times]).astype(np.int64)
     move = np.concatenate([np.zeros(len(tick)), *moves])
     order = np.argsort(t, kind="stable")
-    t, logit = t[order], base[0, 0] + np.cumsum(move[order])
-    logit = logit + mood[np.clip(np.searchsorted(tick, t, side="right") - 1, 0, None)]
-    return CrowdPath(t, _prob(np.clip(logit, -_TOP, _TOP)), base)
+    t, x = t[order], base[0, 0] + np.cumsum(move[order])
+    x = x + mood[np.clip(np.searchsorted(tick, t, side="right") - 1, 0, None)]
+    return CrowdPath(t, expit(np.clip(x, -_TOP, _TOP)), base)
 
 # %% ../../nbs/41a_simulation.crowd.ipynb #82f16113
 def rows_of_crowd(
@@ -265,7 +257,7 @@ def rows_of_crowd(
         raise ValueError(f"a market that is {kind} leans to no player; player_bias belongs to the crowds crowd and second")
     if exact is None:
         raise ValueError(f"a market that is {kind} needs simulated points; the fair price of real ones is not known")
-    return _logit(exact) + (planted_error(script, settings)[:, None] if kind == "planted" else 0.0)
+    return logit(exact) + (planted_error(script, settings)[:, None] if kind == "planted" else 0.0)
 
 # %% ../../nbs/41a_simulation.crowd.ipynb #cfd612e5
 @njit(cache=True)
@@ -317,7 +309,7 @@ def price_filter(
     A grid of 61 nodes over four standard deviations; doubling it changes no forecast by more than 0.02 ppt.
     """
     if settings.sentiment == 0.0:
-        return _prob(base)
+        return expit(base)
     grid, out = np.linspace(-4, 4, 61) * settings.sentiment, np.empty(len(base))
     dt = np.append(0.0, np.maximum(np.diff(np.asarray(t_ns, np.int64)), 0) / 1e9)
     sd = np.maximum(np.asarray(noise, float), 1e-4)

@@ -16,9 +16,9 @@ import numpy as np
 import polars as pl
 from numba import njit
 
+from ..market.ticks import TICKS
 from ..scoring import MatchFormat, Score, ScoreArray
 from .makers import CALM, CLEAR, COLLAPSE, MOVE, OPEN, QUOTE, RESET, SPOOF, STATUS, TRADE, UNSPOOF, run_market
-from .microstructure import TICKS
 from .orders import LTP, MARKET_TV, PRESETS, TRD, Book, ExchangePreset, Tape, empty_book, law_of
 from .script import MatchScript
 from ..sources.betfair import parse_stream

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from ..config import check_fields, option
-from .microstructure import TICKS
+from ..market.ticks import TICKS
 
 # %% ../../nbs/41c_simulation.orders.ipynb #367a18d5
 @dataclass(frozen=True)
