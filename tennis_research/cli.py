@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from .cli_networks import networks
+from .cli_trading import trading
 
 # %% ../nbs/98_cli.ipynb #3dd00f73
 app = typer.Typer(name="tennis-research", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -27,6 +28,7 @@ app = typer.Typer(name="tennis-research", no_args_is_help=True, add_completion=F
 
 
 app.add_typer(networks)
+app.add_typer(trading)
 
 
 def _assignments(
