@@ -128,6 +128,8 @@ def _equity(run: Backtest) -> str:
         span += [t[0], t[-1]]
     if not lines:
         return ""
+    if len(lines) > 1 and all(np.array_equal(line, next(iter(lines.values()))) for line in lines.values()):
+        lines = {"all brackets": next(iter(lines.values()))}
     days = np.linspace(min(span), max(span), 5)
     ends = ", ".join(f"{y[-1]:+,.0f} GBP {name}" for name, (_, y) in lines.items()).replace("-", "−")
     svg = line_svg(lines, [(d, _date(int(d * 1e9))) for d in days], "GBP", "net profit through time")
@@ -145,7 +147,8 @@ def _regimes(verdict: Verdict) -> str:
         return ""
     worst = min(rows, key=lambda r: (r["p_holm"], r["p"]))
     drawn = [(f"{r['regime']} {r['value']}", r["roi"], r["low"], r["high"], f"{r['bets']:,} bets, Holm {r['p_holm']:.2g}") for r in rows]
-    title = f"Worst regime: {worst['regime']} {worst['value']}, {percent(worst['roi'])} net"
+    bad = sum(r["p_holm"] < verdict.thresholds.get("level", 0.05) for r in rows)
+    title = f"{bad or 'No'} of {len(rows)} regimes significantly negative; nearest to it is {worst['regime']} {worst['value']}, {percent(worst['roi'])} net"
     return _figure(
         title,
         f"net entry-adjusted ROI with 95 % interval by match; regimes of {verdict.thresholds.get('regime_bets', 500)} bets or more · {verdict.origin} data",
@@ -259,7 +262,7 @@ def _brackets(verdict: Verdict) -> list[dict[str, str]]:
         for c, words in _SHOWN.items():
             v = name if c == "bracket" else row.get(c)
             plain = v if isinstance(v, str) else percent(v or 0.0) if c in ("roi", "entry_adjusted_roi", "clv") else f"{v or 0:,.0f}".replace("-", "−")
-            line[words] = "–" if v is None else plain
+            line[words] = "–" if v is None else plain.replace(" ", "\u00a0")
         out.append(line)
     return out
 

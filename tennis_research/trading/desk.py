@@ -337,5 +337,11 @@ class Desk(_Staking):
 
     @property
     def next_ns(self) -> int:
-        """When it wants to act by itself."""
-        return self.wakes[0][0] if self.wakes else _NEVER
+        """When it wants to act by itself. A plan that was made anew is no reason to: what it knew of the future must not even change when we listen."""
+        while self.wakes:
+            t_ns, market, leg, version, _ = self.wakes[0]
+            watch = self.holdings[market].exits.get(leg) if market in self.holdings else None
+            if not market or (watch is not None and watch.version == version):
+                return t_ns
+            heapq.heappop(self.wakes)
+        return _NEVER

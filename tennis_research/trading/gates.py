@@ -27,6 +27,7 @@ class SanitySettings:
     price_z: float = option(5.0, low=1.0, high=100.0)       # standard errors by which prices may be better or worse than their own entropy; real seasons: 1.8
     missing_level: float = option(0.001, low=1e-9, high=0.1)  # level at which what is missing must not go with what happened later; Holm over the questions
     unsettled: float = option(0.03, low=0.0, high=1.0)      # share of the matches of the past that may have no result
+    unfinished: float = option(0.01, low=0.0, high=1.0)     # least share of tour matches that are not played to the end; real tours: 2 to 4 %
     arbitrage: float = option(0.02, low=0.0, high=1.0)      # share of the moments at which backing everything, or backing and laying one, may pay
     overround: float = option(0.5, low=0.0, high=10.0)      # median margin that a book may have
     duration: float = option(0.9, low=0.1, high=1.0)        # share of the variance of the time to settlement that a column may explain
@@ -61,7 +62,8 @@ class GateSettings:
     least_bets: int = option(500, low=1, high=10_000_000)   # 2: the size from which gate 7 judges a regime at all
     least_matches: int = option(200, low=2, high=1_000_000)  # 2: blocks from which the bootstrap's p-values are known to be right
     moments: int = option(12, low=1, high=1000)             # 3: decision times that are recomputed from the past alone
-    min_marginal: float = option(0.0, low=-1.0, high=1.0)   # 4: entry-adjusted ROI of what the signal adds must be above it
+    min_marginal: float = option(0.0, low=-1.0, high=1.0)   # 4: entry-adjusted ROI of what the signal adds must be above it ...
+    marginal_level: float = option(0.01, low=0.0001, high=0.5)  # ... at this one-sided level: without it 4 of 200 noise signals got through
     level: float = option(0.05, low=0.0001, high=0.5)       # 5, 7: one-sided level
     later: float = option(0.5, low=0.1, high=0.9)           # 6: share of the matches, the latest ones, that is out of sample
     decay_level: float = option(0.01, low=0.0001, high=0.5)  # 6: level at which the later part must not be worse than the earlier

@@ -66,7 +66,7 @@ def marginal_roi(
 ) -> tuple:                         # passed, value, threshold, evidence, details
     """Gate 4."""
     new = judged_part(new_bets(bets, base))
-    limit = f"above {percent(asked.min_marginal)}"
+    limit = f"above {percent(asked.min_marginal)} beyond chance (p under {asked.marginal_level:g})"
     shared = len(bets) - len(new_bets(bets, base))
     if not len(new):
         return False, None, limit, f"It adds nothing: all of its {_many(len(bets), 'bet')} are in the base portfolio already.", {"new": 0, "shared": shared}
@@ -76,8 +76,12 @@ def marginal_roi(
         gain = float((both["entry"] * both["risk"]).sum() - (alone["entry"] * alone["risk"]).sum())
     roi = gain / float(new["risk"].sum())
     rest = f"{_many(shared, 'bet')} that the base has already left out" if base is not None and len(base) else "no base portfolio"
-    text = f"Over the base it earns {percent(roi)} net per pound risked ({entry_label(new['basis'])}; {rest}); it must be {limit}."
-    return roi > asked.min_marginal, roi, limit, text, {"new": len(new), "shared": shared, "gain": gain}
+    p = 1.0
+    if new["match_id"].n_unique() > 1:
+        risk = new["risk"].to_numpy()
+        p = bootstrap_pvalue(new["entry"].to_numpy() * risk, risk, new["match_id"].to_numpy(), asked.min_marginal, reps=asked.reps, seed=asked.seed)["p"]
+    text = f"Over the base it earns {percent(roi)} net per pound risked ({entry_label(new['basis'])}; {rest}), one-sided p = {p:.4f}; it must be {limit}."
+    return roi > asked.min_marginal and p < asked.marginal_level, roi, limit, text, {"new": len(new), "shared": shared, "gain": gain, "p": p}
 
 # %% ../../nbs/74q_trading.moneygates.ipynb #7a1da3b6
 def _corrected(p: float, known: Sequence[float], tried: int) -> dict[str, float]:

@@ -38,10 +38,11 @@ LABORATORY = BacktestSettings(stake=StakeSettings(rule="flat", flat=0.0005, per_
 def planted_noise(
     seed: int = 0,          # of market and signal
     matches: int = 1500,    # size of the market
-    bets: int = 3000,       # about so many bets
+    bets: int = 3000,       # about so many bets: few enough for luck to beat the costs now and then
+    base_rate: float = 2.0,  # commission, percent of net winnings
 ) -> Planted:               # a signal that knows nothing
     """A coin on an efficient market."""
-    world, rng = fair_world(FairSettings(matches=matches), seed), np.random.default_rng([79, seed])
+    world, rng = fair_world(FairSettings(matches=matches, base_rate=base_rate), seed), np.random.default_rng([79, seed])
     looks = looks_of(world, rng, max(round(2 * bets / matches), 1))
     table = seen(looks.with_columns(score=pl.Series(rng.normal(size=len(looks)))))
     return plant(f"noise {seed}", "noise", world, table_signal(f"noise {seed}", "a coin is tossed at each look"), {"looks": table}, truth={"edge": 0.0})
