@@ -71,7 +71,10 @@ def backtest(
 
     Example: tennis-research backtest my_signals.py longshots --out data/backtests/longshots
     """
-    case = _one(cases_of(cases), name, "NAME")()
+    made = _one(cases_of(cases), name, "NAME")
+    if sys.stderr.isatty():
+        typer.echo(f"{name}: reading what it may see", err=True)
+    case = made()
     from tennis_research.trading.backtest import backtest as run
     from tennis_research.trading.backtest import reconcile
     done = run(case.signal, case.source, case.outcomes, case.settings, progress=sys.stderr.isatty())
@@ -168,7 +171,7 @@ def signals(
     rows, wrong = register.listing(registry), register.faults(registry)
     for r in rows.iter_rows(named=True):
         gates = f" (gates {', '.join(map(str, r['refused_by']))} refuse)" if r["refused_by"] else ""
-        typer.echo(" · ".join(filter(None, (f"{r['signal']}: {r['status']}{gates}", r["origin"], f"judged {r['verdicts']} times", r["override"]))))
+        typer.echo(" · ".join(filter(None, (f"{r['signal']}: {r['status']}{gates}", r["origin"], f"verdicts: {r['verdicts']}", r["override"]))))
     if rows.is_empty():
         typer.echo(f"{registry}: no signal was judged yet; `tennis-research judge` does it")
     for fault in wrong:
