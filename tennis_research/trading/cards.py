@@ -140,6 +140,11 @@ def _figure(title: str, small: str, svg: str) -> str:
     return f'<figure><figcaption>{html.escape(title)}<span class="sub">{html.escape(small)}</span></figcaption><div class="scroll">{svg}</div></figure>'
 
 # %% ../../nbs/75a_trading.cards.ipynb #3668c07c
+def _basis(verdict: Verdict, gate: int) -> str:
+    """What a return rests on, in a word."""
+    return "estimate" if str(verdict.gates[gate - 1].details.get("label", "")).startswith("estimate") else "measured"
+
+
 def _regimes(verdict: Verdict) -> str:
     """Net ROI of the regimes that are large enough."""
     rows = [r for r in verdict.gates[6].details.get("regimes", ()) if r["p"] is not None]
@@ -149,9 +154,10 @@ def _regimes(verdict: Verdict) -> str:
     drawn = [(f"{r['regime']} {r['value']}", r["roi"], r["low"], r["high"], f"{r['bets']:,} bets, Holm {r['p_holm']:.2g}") for r in rows]
     bad = sum(r["p_holm"] < verdict.thresholds.get("level", 0.05) for r in rows)
     title = f"{bad or 'No'} of {len(rows)} regimes significantly negative; nearest to it is {worst['regime']} {worst['value']}, {percent(worst['roi'])} net"
+    size = f"regimes of {verdict.thresholds.get('regime_bets', 500)} bets or more · {verdict.origin} data"
     return _figure(
         title,
-        f"net entry-adjusted ROI with 95 % interval by match; regimes of {verdict.thresholds.get('regime_bets', 500)} bets or more · {verdict.origin} data",
+        f"net entry-adjusted ROI ({_basis(verdict, 7)}) with 95 % interval by match; {size}",
         interval_svg(drawn, "net return by regime", "net ROI, percent"),
     )
 
@@ -165,7 +171,7 @@ def _folds(verdict: Verdict) -> str:
     drawn = [(r["fold"], r["roi"], None, None, f"{r['bets']:,} bets, {r['profit']:+,.0f} GBP".replace("-", "−")) for r in rows if r["roi"] is not None]
     return _figure(
         f"{bad} of {len(rows)} walk-forward folds negative",
-        f"net entry-adjusted ROI by fold · {verdict.origin} data",
+        f"net entry-adjusted ROI ({_basis(verdict, 10)}) by fold · {verdict.origin} data",
         interval_svg(drawn, "net return by fold", "net ROI, percent"),
     )
 
@@ -232,7 +238,7 @@ def _tiles(verdict: Verdict) -> list[tuple[str, str]]:
     if g[1].value is not None:
         out.append((f"{g[1].value:,.0f}", f"bets on {g[1].details.get('matches', 0):,} matches"))
     if g[8].value is not None:
-        out.append((percent(g[8].value), "net ROI, entry-adjusted"))
+        out.append((percent(g[8].value), f"net ROI, entry-adjusted ({_basis(verdict, 9)})"))
     if g[4].value is not None:
         out += [
             (f"{g[4].value:.4f}", "p, one-sided, before correction"),
@@ -262,7 +268,8 @@ def _brackets(verdict: Verdict) -> list[dict[str, str]]:
         for c, words in _SHOWN.items():
             v = name if c == "bracket" else row.get(c)
             plain = v if isinstance(v, str) else percent(v or 0.0) if c in ("roi", "entry_adjusted_roi", "clv") else f"{v or 0:,.0f}".replace("-", "−")
-            line[words] = "–" if v is None else plain.replace(" ", "\u00a0")
+            mark = " (estimate)" if c == "entry_adjusted_roi" and str(row.get("entry_label", "")).startswith("estimate") else ""
+            line[words] = "–" if v is None else (plain + mark).replace(" ", "\u00a0")
         out.append(line)
     return out
 

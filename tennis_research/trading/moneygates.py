@@ -206,9 +206,9 @@ def regimes(
     asked: GateSettings,    # thresholds
 ) -> tuple:                 # passed, value, threshold, evidence, details
     """Gate 7."""
-    table = regime_table(bets, asked)
+    table, label = regime_table(bets, asked), money(bets)[3]
     big, limit = table.filter(pl.col("p").is_not_null()), f"none of {asked.regime_bets:,} bets or more with Holm's p under {asked.level:g}"
-    details = {"regimes": table.to_dicts()}
+    details = {"regimes": table.to_dicts(), "label": label}
     if not len(big):
         return (
             True,
@@ -219,7 +219,7 @@ def regimes(
         )
     worst = big.sort("p_holm", "p", "roi").row(0, named=True)
     bad = big.filter(pl.col("p_holm") < asked.level)
-    what = f"{worst['regime']} {worst['value']} with {percent(worst['roi'])} net on {_many(worst['bets'], 'bet')}"
+    what = f"{worst['regime']} {worst['value']} with {percent(worst['roi'])} net ({label}) on {_many(worst['bets'], 'bet')}"
     what += f" (p = {worst['p']:.4f}, Holm {worst['p_holm']:.4f})"
     text = (
         f"Of {_many(len(big), 'regime')} with {asked.regime_bets:,} bets or more, "
@@ -262,7 +262,8 @@ def practical_size(
     above = "above" if roi > asked.min_roi else "not above"
     text = f"Net ROI is {percent(roi)} per pound risked ({label}), {above} {100 * asked.min_roi:.2f} percentage points; "
     text += f"{top.sum():,.0f} GBP on {risk.sum():,.0f} GBP.".replace("-", "−")
-    return roi > asked.min_roi, roi, f"above {percent(asked.min_roi)}", text, {"roi": roi, "profit": float(top.sum()), "risk": float(risk.sum())}
+    details = {"roi": roi, "profit": float(top.sum()), "risk": float(risk.sum()), "label": label}
+    return roi > asked.min_roi, roi, f"above {percent(asked.min_roi)}", text, details
 
 # %% ../../nbs/74q_trading.moneygates.ipynb #01d73f96
 def fold_table(
@@ -295,9 +296,9 @@ def walk_forward(
     known: pl.DataFrame,    # match_id, settled_ns: when results were known
 ) -> tuple:                 # passed, value, threshold, evidence, details
     """Gate 10."""
-    table = fold_table(bets, asked, known)
+    table, label = fold_table(bets, asked, known), money(bets)[3]
     pooled, negative = float(table["profit"].sum() / table["risk"].sum()), int((table["roi"] < 0).sum())
     each = ", ".join("no bets" if r is None else percent(r) for r in table["roi"])
-    text = f"Net ROI by fold is {each}; {_many(negative, 'fold')} of {len(table)} negative, pooled {percent(pooled)}."
+    text = f"Net ROI by fold is {each} ({label}); {_many(negative, 'fold')} of {len(table)} negative, pooled {percent(pooled)}."
     limit = f"pooled above 0, at most {_many(asked.most_negative, 'fold')} negative"
-    return pooled > 0 and negative <= asked.most_negative, pooled, limit, text, {"negative": negative, "folds": table.to_dicts()}
+    return pooled > 0 and negative <= asked.most_negative, pooled, limit, text, {"negative": negative, "folds": table.to_dicts(), "label": label}
