@@ -13,7 +13,7 @@ from functools import cached_property
 import polars as pl
 from ..evaluation.tried import announce, count_tried, report, sharpe_spread, trial_key, tried
 from .backtest import Backtest, backtest, settle_ledger
-from .foresight import closes_know, columns_know, plausible_bets, price_paths
+from .foresight import closes_know, columns_know, plausible_bets, price_paths, with_later_close
 from .gates import BET, Case, GateSettings, SanitySettings, ask, fair_probs
 from tennis_research.trading.moneygates import (
     enough_bets,
@@ -230,7 +230,7 @@ def judged_signal(
         lambda: out_of_sample(bench.bets, gates),
         lambda: regimes(bench.bets, gates),
         lambda: overlap(bench.bets, case.existing, gates),
-        lambda: practical_size(bench.bets, gates),
+        lambda: practical_size(bench.bets, gates, with_later_close(bench.bets, bench.source)),
         lambda: walk_forward(bench.bets, gates, case.outcomes.known),
     )
     said = tuple(ask(i, question) for i, question in enumerate(questions, 1))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_ROWS', 'CHANGES', 'LATER_S', 'Paths', 'price_paths', 'looks', 'columns_of', 'knows_result', 'foresees',
-           'knows_length', 'columns_know', 'closes_know', 'plausible_bets']
+           'knows_length', 'columns_know', 'closes_know', 'with_later_close', 'plausible_bets']
 
 # %% ../../nbs/74t_trading.foresight.ipynb #b4de201b
 from dataclasses import dataclass
@@ -335,6 +335,19 @@ def closes_know(
     return Check("closes and last prices", not bad, z, text.replace("-", "−"))
 
 # %% ../../nbs/74t_trading.foresight.ipynb #905c7ad0
+def with_later_close(
+    bets: pl.DataFrame,     # BET
+    source: Source,         # with all tables
+) -> pl.DataFrame:          # the bets before the start with a close; none where closes are the prices of the bets themselves, or of fewer than 50 matches
+    """Bets that a later close can be held against."""
+    start = source.tables["schedule"].select("market_id", "start_ns").unique("market_id", keep="first")
+    early = bets.filter(pl.col("risk") > 0).join(start, on="market_id", how="left", maintain_order="left").filter(
+        (pl.col("placed_ns") < pl.col("start_ns")) & pl.col("closing").is_not_null() & pl.col("fair").is_not_null()
+    )
+    moved = (np.log(early["fair"].to_numpy()) - np.log(early["odds"].to_numpy()) + np.log1p(early["clv"].to_numpy())) if len(early) else np.zeros(0)
+    return early.clear() if early["match_id"].n_unique() < 50 or np.median(np.abs(moved)) < 0.01 else early
+
+
 def plausible_bets(
     bets: pl.DataFrame,     # BET
     source: Source,         # with all tables
@@ -353,12 +366,8 @@ def plausible_bets(
         f", surely above {100 * asked.most_roi:g} %: a leak until it is explained" if low > asked.most_roi else ""
     )
     out = [Check("return", low <= asked.most_roi, got["estimate"], text.replace("-", "−"))]
-    start = source.tables["schedule"].select("market_id", "start_ns").unique("market_id", keep="first")
-    early = live.join(start, on="market_id", how="left", maintain_order="left").filter(
-        (pl.col("placed_ns") < pl.col("start_ns")) & pl.col("closing").is_not_null() & pl.col("fair").is_not_null()
-    )
-    moved = (np.log(early["fair"].to_numpy()) - np.log(early["odds"].to_numpy()) + np.log1p(early["clv"].to_numpy())) if len(early) else np.zeros(0)
-    if early["match_id"].n_unique() < 50 or np.median(np.abs(moved)) < 0.01:
+    early = with_later_close(live, source)
+    if not len(early):
         return [*out, Check("return at the close", True, None, "no later close to hold the bets against")]
     risk, match = early["risk"].to_numpy(), cluster_codes(early["match_id"].to_numpy())[0]
     closing, clv = ((early[c].to_numpy() * risk).sum() / risk.sum() for c in ("closing", "clv"))

@@ -70,6 +70,7 @@ class GateSettings:
     regime_bets: int = option(500, low=2, high=10_000_000)  # 7: bets from which a regime is judged
     most_overlap: float = option(0.5, low=0.0, high=1.0)    # 8: share of its bets that one other signal may have as well
     min_roi: float = option(0.005, low=-1.0, high=1.0)      # 9: entry-adjusted ROI must be above it: half a percentage point
+    min_clv: float = option(0.0, low=-1.0, high=1.0)        # 9: and so must be the CLV where there is a later close: noise buys worse than the close
     folds: int = option(5, low=2, high=100)                 # 10: walk-forward folds
     most_negative: int = option(1, low=0, high=100)         # 10: folds that may lose
 

@@ -253,17 +253,24 @@ def _second(pair: tuple[str, float]) -> float:
 
 # %% ../../nbs/74q_trading.moneygates.ipynb #79a2c5f9
 def practical_size(
-    bets: pl.DataFrame,     # BET
-    asked: GateSettings,    # thresholds
-) -> tuple:                 # passed, value, threshold, evidence, details
+    bets: pl.DataFrame,                 # BET
+    asked: GateSettings,                # thresholds
+    later: pl.DataFrame | None = None,  # those with a later close, of `foresight.with_later_close`; None: none has one
+) -> tuple:                             # passed, value, threshold, evidence, details
     """Gate 9."""
     top, risk, _, label = money(bets)
-    roi = float(top.sum() / risk.sum())
+    roi, clv = float(top.sum() / risk.sum()), None
     above = "above" if roi > asked.min_roi else "not above"
     text = f"Net ROI is {percent(roi)} per pound risked ({label}), {above} {100 * asked.min_roi:.2f} percentage points; "
-    text += f"{top.sum():,.0f} GBP on {risk.sum():,.0f} GBP.".replace("-", "−")
-    details = {"roi": roi, "profit": float(top.sum()), "risk": float(risk.sum()), "label": label}
-    return roi > asked.min_roi, roi, f"above {percent(asked.min_roi)}", text, details
+    text += f"{top.sum():,.0f} GBP on {risk.sum():,.0f} GBP; ".replace("-", "−")
+    if later is not None and len(later):
+        clv = float((later["clv"] * later["risk"]).sum() / later["risk"].sum())
+        text += f"CLV is {percent(clv)} on {_many(len(later), 'bet')} with a later close."
+    else:
+        text += "no bet has a later close."
+    details = {"roi": roi, "profit": float(top.sum()), "risk": float(risk.sum()), "label": label, "clv": clv}
+    limit = f"above {percent(asked.min_roi)}; CLV above {percent(asked.min_clv)} where there is a later close"
+    return roi > asked.min_roi and (clv is None or clv > asked.min_clv), roi, limit, text, details
 
 # %% ../../nbs/74q_trading.moneygates.ipynb #01d73f96
 def fold_table(
