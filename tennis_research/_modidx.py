@@ -4947,8 +4947,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'tennis_research/trading/survey.py'),
                                                 'tennis_research.trading.survey.folds_of': ( 'trading.survey.html#folds_of',
                                                                                              'tennis_research/trading/survey.py'),
-                                                'tennis_research.trading.survey.linear_edges': ( 'trading.survey.html#linear_edges',
-                                                                                                 'tennis_research/trading/survey.py'),
                                                 'tennis_research.trading.survey.one_bracket': ( 'trading.survey.html#one_bracket',
                                                                                                 'tennis_research/trading/survey.py'),
                                                 'tennis_research.trading.survey.price_path': ( 'trading.survey.html#price_path',

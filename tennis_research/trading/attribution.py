@@ -192,7 +192,8 @@ def steps_of(
 ) -> pl.DataFrame:                      # STEPS, one row a bet
     """The chain of prices of every bet."""
     ours = lambda p: pl.when(pl.col("side") == "back").then(pl.col(p)).otherwise(1 - pl.col(p))  # noqa: E731
-    orders = done.orders.filter(pl.col("bracket") == bracket).select("order_id", "t_ns", "prob", "odds_seen", "odds_met")
+    sent = (pl.col("bracket") == bracket) & (pl.col("reason") != "duplicate")   # a wish that came twice was sent once
+    orders = done.orders.filter(sent).select("order_id", "t_ns", "prob", "odds_seen", "odds_met")
     keys = done.ledger(bracket).select("bet_id", "order_id", "selection", "side").join(orders, on="order_id", how="left", validate="m:1")
     book = done.judged(bracket).select("bet_id", "match_id", "tournament", "placed_ns", "market_id", "odds", "risk", "gross", "profit", "clv")
     frame = book.join(keys, on="bet_id", how="left", maintain_order="left", validate="1:1")
@@ -222,7 +223,7 @@ def later_edges(
     quotes: pl.DataFrame,       # QUOTES
     lags_s: Sequence[float],    # s after the decision, from 0, rising
 ) -> pl.DataFrame:              # bet_id, match_id, risk, lag_s, edge (per unit risked; null where no book stood on both sides)
-    """Edge of every bet at the middle of the book some time later."""
+    """(Truth less the middle of the book some time later) over the middle at the decision."""
     lags = [float(x) for x in lags_s]
     if len(lags) < 3 or lags[0] != 0 or any(b <= a for a, b in zip(lags, lags[1:], strict=False)):
         raise ValueError(f"lags must be at least three, rising from 0, not {lags}")
@@ -232,9 +233,10 @@ def later_edges(
         seen = at.join(mid_probs(at, quotes), on=["market_id", "selection", "t_ns"], how="left", maintain_order="left")
         price = pl.when(pl.col("side") == "back").then(pl.col("fair")).otherwise(1 - pl.col("fair"))
         parts.append(seen.select("bet_id", "match_id", "risk", "truth", lag_s=pl.lit(lag), _price=price))
-    last = parts[-1].select("bet_id", _last="_price")
-    out = pl.concat(parts).join(last, on="bet_id", how="left", maintain_order="left", validate="m:1")
-    return out.select("bet_id", "match_id", "risk", "lag_s", edge=pl.coalesce("truth", "_last") / pl.col("_price") - 1)
+    ends = [parts[i].select("bet_id", pl.col("_price").alias(name)) for i, name in ((0, "_first"), (-1, "_last"))]
+    out = pl.concat(parts).join(ends[0], on="bet_id", validate="m:1").join(ends[1], on="bet_id", validate="m:1")
+    edge = (pl.coalesce("truth", "_last") - pl.col("_price")) / pl.col("_first")
+    return out.select("bet_id", "match_id", "risk", "lag_s", edge=edge).sort("lag_s", "bet_id")
 
 
 @dataclass(frozen=True, eq=False)
