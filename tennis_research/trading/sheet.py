@@ -62,21 +62,16 @@ def bracket_rows(
     books: Mapping[str, pl.DataFrame],  # bracket -> JUDGED
     origin: str,                        # real, semi-synthetic or synthetic
 ) -> Table:
-    """The figures of every bracket."""
+    """The figures of every bracket, side by side."""
     found = {k: metrics(b) for k, b in books.items()}
-    columns = {"bracket": list(found)}
-    for key, (name, _, times) in _SHOWN.items():
-        columns[name] = [None if m[key] is None else m[key] * times for m in found.values()]
-        if key == "entry_adjusted_roi":
-            columns["which is"] = [
-                "estimate" if m["entry_label"].startswith("estimate") else "measured" if m["entry_label"].startswith("measured") else "unknown"
-                for m in found.values()
-            ]
+    label = {k: m["entry_label"].partition(" ")[0].rstrip(":") for k, m in found.items()}    # measured, estimate, or not known
+    rows = [{"figure": name} | {k: "–" if m[key] is None else format(m[key] * times, form).replace("-", "−") for k, m in found.items()}
+            for key, (name, form, times) in _SHOWN.items()]  # fmt: skip
+    rows.insert(1 + list(_SHOWN).index("entry_adjusted_roi"), {"figure": "entry-adjusted is", **label})
     told = ", ".join(f"{name} {_gbp(found[k]['profit'])}" for k, name in alike(books).items())
     basis = "; ".join(dict.fromkeys(m["entry_label"] for m in found.values()))
-    formats = {name: form for name, form, _ in _SHOWN.values()}
-    return table(pl.DataFrame(columns, strict=False), f"Net profit by how fills are believed: {told}", formats,
-                 f"{origin} data · ROI is net of commission, per unit risked · entry-adjusted ROI: {basis}")  # fmt: skip
+    note = f"{origin} data · ROI is net of commission, per unit risked · entry-adjusted ROI: {basis}"
+    return table(pl.DataFrame(rows), f"Net profit by how fills are believed: {told}", note=note)
 
 # %% ../../nbs/74f_trading.sheet.ipynb #63090c8e
 _DRAW = re.search(r"<script>(document.*?)</script>", _PAGE, re.S)[1]    # how a report draws its charts
