@@ -97,12 +97,16 @@ def _quantities(market: Market) -> tuple[pl.Expr, pl.Expr, pl.Expr, pl.Expr]:
         return margin, margin, pl.lit(None), pl.lit(None)
     if market.scope == "period":
         m0, m1, t0, t1, now = (pl.col(f"set_{c}").list.get(at, null_on_oob=True) for c in ("margin_low", "margin_high", "total_low", "total_high", "total_now"))
-        vague = reached & ~pl.col("period_over").list.get(at, null_on_oob=True)
+        under_way = ~pl.col("period_over").list.get(at, null_on_oob=True)
+        vague, never = reached & under_way, never | (pl.col("standard") == "finished") & under_way
     else:
         name = market.scope
         m0, m1 = pl.col(f"{name}_low"), pl.col(f"{name}_high")
         t0, t1, now = (pl.lit(None),) * 3 if name == "match" else (pl.col(f"total_{name}_low"), pl.col(f"total_{name}_high"), pl.col(f"total_{name}_now"))
-        vague = reached & (name != "sets") | never
+        vague = reached & (name != "sets")
+        if name == "sets":
+            several = (pl.col("standard") == "guaranteed") & (t0 != t1)
+            t0, t1 = (pl.when(several).then(end).otherwise(t) for t, end in ((t0, -_INF), (t1, _INF)))
     wide = lambda e, value, when: pl.when(when).then(value).otherwise(e)  # noqa: E731
     totals = wide(wide(t0, now, vague | reached), -_INF, never), wide(t1, _INF, vague | never | reached & market.whole)
     return wide(m0, -_INF, vague | never), wide(m1, _INF, vague | never), *totals
@@ -122,6 +126,7 @@ def _sides(market: Market) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
         line = pl.col("line") if market.family == "handicap" else pl.when(first).then(-pl.col("line")).otherwise(pl.col("line"))
         return pl.when(first).then(low).otherwise(-high), pl.when(first).then(high).otherwise(-low), line
     open_, over = pl.col("standard") == "never", pl.col("over")
+    shut = open_ | (pl.col("standard") == "guaranteed")  # one market of several scores: none is out before there is a winner
     if market.family == "result":
         sure = pl.when(sel == "1").then(m0 > 0).when(sel == "2").then(m1 < 0).otherwise((m0 == 0) & (m1 == 0))
         possible = pl.when(sel == "1").then(m1 > 0).when(sel == "2").then(m0 < 0).otherwise((m0 <= 0) & (m1 >= 0))
@@ -129,7 +134,7 @@ def _sides(market: Market) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
     elif market.family == "score":
         a, b = (sel.str.extract(p, 1).cast(pl.Int16) for p in (r"^(\d+)-", r"-(\d+)$"))
         sure = over & (a == pl.col("won_1")) & (b == pl.col("won_2"))
-        possible, unknown = pl.when(over).then(sure).otherwise((a >= pl.col("won_1")) & (b >= pl.col("won_2"))) | open_, pl.lit(False)
+        possible, unknown = pl.when(over).then(sure).otherwise((a >= pl.col("won_1")) & (b >= pl.col("won_2"))) | shut, pl.lit(False)
     else:
         both = (pl.col("goals_1") > 0) & (pl.col("goals_2") > 0)
         sure = pl.when(sel == "yes").then(both & ~open_).otherwise(~both & over)

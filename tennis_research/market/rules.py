@@ -16,7 +16,7 @@ from ..config import check_fields, option
 
 # %% ../../nbs/31a_market.rules.ipynb #98b62aa9
 Otherwise = Literal["void", "half", "fair"]  # stakes returned; both sides at 0.50; a price that the venue names
-Determined = Literal["never", "reached", "guaranteed", "unknown"]
+Determined = Literal["never", "finished", "reached", "guaranteed", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ _EXCHANGE = (
     VenueRules("betfair", "tennis", "void", "guaranteed", "void", "guaranteed", "void", "void", "void", (
         Source(f"{_BETFAIR}, Tennis", "undated", _BETFAIR_URL, "a copy, undated: https://bomby.webnode.sk/betfair" + _INTRO_ONLY,
                "Retirement or disqualification: the player who progresses is the winner; with less than one set completed all bets on the match "
-               "are void. A game or set market is void unless unconditionally determined. Number of sets: void before the end of the fourth set, "
-               "afterwards five sets."),
+               "are void. A game or set market is void unless the market is unconditionally determined. Number of sets: the market is void before "
+               "the end of the fourth set, afterwards five sets."),
     ), winner_sets=1, rest_sets=1),
     VenueRules("betfair", "football", "void", "guaranteed", "void", "guaranteed", "void", "void", "void", (
         Source(f"{_BETFAIR}, Football", "undated", _BETFAIR_URL, "a copy, undated: the soccer section in another exchange's rules" + _INTRO_ONLY,
@@ -76,7 +76,7 @@ _EXCHANGE = (
     )),
 )  # fmt: skip
 _BOOKMAKERS = (
-    VenueRules("pinnacle", "tennis", "void", "never", "void", "reached", "void", "void", "void", (
+    VenueRules("pinnacle", "tennis", "void", "never", "void", "finished", "void", "void", "void", (
         Source("Pinnacle help centre, How tennis bets are settled after a retirement or disqualification (article 11000090917)", "undated",
                "https://help.future.pinnacle.com/pl/support/solutions/articles/11000090917", "the text itself, in Polish, in a stored copy of the page",
                "Money line stands once one full set is completed and goes to the player whom the umpire declares the winner, else void. Spread, total, "
@@ -118,7 +118,7 @@ _CONTRACTS = (
         Source("Polymarket, description of wta-tomljan-parks-2025-10-21", "2025-10-21",
                "https://polyleviathan.com/markets/wta-tomljan-parks-2025-10-21", _SHOWN, "The same."),
     ), first=date(2025, 9, 2), last=date(2025, 10, 21)),
-    VenueRules("polymarket", "tennis", "half", "unknown", "half", "reached", "half", "half", "half", (
+    VenueRules("polymarket", "tennis", "half", "unknown", "half", "finished", "half", "half", "half", (
         Source("Polymarket, description of wta-day-swiatek-2026-03-06", "2026-03-06",
                "https://www.marketahead.com/market/wta-day-swiatek-2026-03-06", _SHOWN,
                "Begun and not completed (retirement, default, disqualification): the player who advances. Walk-over, not played, not decided within "
