@@ -1138,6 +1138,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'tennis_research/market/markets.py'),
                                                 'tennis_research.market.markets._sides': ( 'market.markets.html#_sides',
                                                                                            'tennis_research/market/markets.py'),
+                                                'tennis_research.market.markets._strangers': ( 'market.markets.html#_strangers',
+                                                                                               'tennis_research/market/markets.py'),
                                                 'tennis_research.market.markets._with_rules': ( 'market.markets.html#_with_rules',
                                                                                                 'tennis_research/market/markets.py'),
                                                 'tennis_research.market.markets._yes': ( 'market.markets.html#_yes',

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from ..lake import check_schema
-from .markets import BETS, MARKETS, SETTLED, _faults, _judged, _late_faults, _with_rules
+from .markets import BETS, MARKETS, SETTLED, _faults, _judged, _late_faults, _strangers, _with_rules
 from .results import FACTS, facts_of
 from .rules import RULES, VenueRules
 from .settlement import OUTCOMES, contract_profit, line_result, to_pence
@@ -86,7 +86,8 @@ def settle_bets(
         bad += [failed, unpriced]
     paid = pl.concat([pl.DataFrame(schema={"_row": pl.UInt32} | added), *done]).sort("_row")
     kept = bets if len(paid) == len(bets) else bets[paid["_row"]]
-    return Settlement(pl.concat([kept, paid.drop("_row")], how="horizontal"), pl.concat(bad), refused)
+    settled, odd = _split(pl.concat([kept, paid.drop("_row")], how="horizontal"), _strangers())
+    return Settlement(settled, pl.concat([*bad, odd]), refused)
 
 # %% ../../nbs/31d_market.ledger.ipynb #185d9514
 MARKET_PNL = {"account": pl.String(), "market_id": pl.String(), "match_id": pl.String(), "venue": pl.String(), "bets": pl.UInt32(), "staked_pence": pl.Int64(),

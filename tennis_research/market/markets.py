@@ -63,6 +63,7 @@ def _faults() -> list[tuple[str, pl.Expr, pl.Expr]]:
     fits = fits & ~((sel == "X") & (pl.col("sport") == "tennis"))
     a, b, need = (sel.str.extract(r"^(\d+)-", 1).cast(pl.Int16), sel.str.extract(r"-(\d+)$", 1).cast(pl.Int16), pl.col("best_of") // 2 + 1)
     sets = (market != "set_betting") | ((pl.max_horizontal(a, b) == need) & (pl.min_horizontal(a, b) < need))
+    most = pl.when(pl.col("sport") == "football").then(2).otherwise(pl.col("best_of").fill_null(5))  # periods
     on_grid = line.is_finite() & ((line * 4) % 1 == 0)
     number = lambda c, low: pl.col(c).is_finite() & (pl.col(c) > low)  # noqa: E731
     text = lambda c: pl.col(c).cast(pl.String)  # noqa: E731
@@ -72,16 +73,21 @@ def _faults() -> list[tuple[str, pl.Expr, pl.Expr]]:
         ("market", ~market.is_in(list(MARKETS)).fill_null(False), market), ("match", ~pl.col("known").fill_null(False), pl.col("match_id")),
         ("sport", ~sport.fill_null(False), market + " in " + pl.col("sport")), ("selection", ~(fits & sets).fill_null(False), sel),
         ("line", pl.when(lined).then(~on_grid.fill_null(False)).otherwise(line.is_not_null()), text("line")),
-        ("period", pl.when(part).then(~(pl.col("period") >= 1).fill_null(False)).otherwise(pl.col("period").is_not_null()), text("period")),
+        ("period", pl.when(part).then(~pl.col("period").is_between(1, most).fill_null(False)).otherwise(pl.col("period").is_not_null()), text("period")),
         ("game", pl.when(games).then(~(pl.col("game") >= 1).fill_null(False)).otherwise(pl.col("game").is_not_null()), text("game")),
         ("side", ~pl.col("side").is_in(["back", "lay"]).fill_null(False), pl.col("side")), ("odds", ~number("odds", 1.0).fill_null(False), text("odds")),
         ("stake", ~(number("stake", 0.0) & (pl.col("stake") * pl.col("odds") * 100 <= MOST_PENCE)).fill_null(False), text("stake")),
         ("base rate", ~pl.col("base_rate").is_between(0, 100, closed="left").fill_null(False), text("base_rate")),
-        ("base rate", pl.col("base_rate") != pl.col("base_rate").first().over("market_id"), text("base_rate") + " is not that of the market's first bet"),
         ("fair value", (~pl.col("fair_value").is_between(0, 1)).fill_null(False), text("fair_value")),
     ]  # fmt: skip
 
 
+def _strangers() -> list[tuple[str, pl.Expr, pl.Expr]]:
+    """What does not fit the first bet of its market among those that can be settled: winnings of two markets are never netted."""
+    other = lambda c: pl.col(c).ne_missing(pl.col(c).first().over("market_id"))  # noqa: E731
+    what = pl.any_horizontal(*[other(c) for c in ("venue", "match_id", "market", "period", "game")])
+    return [("market id", what, pl.col("market_id") + ": the market's first bet is on another venue, match, market, period or game"),
+            ("base rate", other("base_rate"), pl.col("base_rate").cast(pl.String) + " is not that of the market's first bet")]  # fmt: skip
 
 # %% ../../nbs/31c_market.markets.ipynb #25ed8ebf
 _INF = float("inf")
@@ -186,5 +192,8 @@ def _late_faults(market: Market) -> list[tuple[str, pl.Expr, pl.Expr]]:
     faults = [("no rules", ~over & pl.col("rule").is_null(), where), ("no rules", unknown, where + ": no text for this market was found")]
     if market.scope == "game":
         faults.append(("game winners", pl.col("begun") & pl.col("game_winners").is_null(), pl.col("match_id") + ": not known who won which game"))
+    if market.scope == "period":
+        whole = over & (pl.col("sport") == "football") & (pl.col("period_over").list.len() < 2)
+        faults.append(("halves", whole, pl.col("match_id") + ": the result is of the whole match, not half by half"))
     unplayed = over & pl.col("unplayed") & (pl.col("period_else") != "void").fill_null(False)
     return [*faults, ("no rules", unplayed, where + ": no text for a set or game that was not played")]
