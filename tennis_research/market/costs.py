@@ -17,6 +17,7 @@ import polars as pl
 from numba import njit
 
 from ..config import check_fields, option
+from .odds import effective_odds
 
 # %% ../../nbs/33_market.costs.ipynb #b6a2cc51
 @dataclass(frozen=True)
@@ -61,13 +62,13 @@ FEE_RULES = (
           _KALSHI + "usigaminghub.com and predictionnews.com on the change of July 2025",
           "the first day is the opening of the exchange, not of tennis; makers of some series paid a flat 0.25 cents a contract then: whether of tennis was "
           "not found, so it is charged", per_maker="0.0025", minimum=1.0),
-    _rule("kalshi", "match", "2025-07-01", "2026-07-07", "quadratic", "0.07", "0.0175", "0.01", "secondary",
-          _KALSHI + "usigaminghub.com; docs.kalshi.com Series.fee_type (read) says that a series states whether makers pay",
-          "KXATPMATCH and KXWTAMATCH charge makers; other series may not", minimum=1.0),
-    _rule("kalshi", "match", "2026-07-07", None, "quadratic", "0.07", "0.0175", "0.0001", "secondary",
+    _rule("kalshi", "match", "2025-07-01", None, "quadratic", "0.07", "0.0175", "0.01", "secondary",
+          _KALSHI + "usigaminghub.com; docs.kalshi.com Series.fee_type (read) says whether makers of a series pay; getting_started/fee_rounding (read)",
+          "KXATPMATCH and KXWTAMATCH charge makers; other series may not; since 7 July 2026 the fee itself is rounded up to 0.01 cent and the balance of an "
+          "account that is no direct member then down to the cent, which is the same for one order at whole cents", minimum=1.0),
+    _rule("kalshi", "direct member", "2026-07-07", None, "quadratic", "0.07", "0.0175", "0.0001", "secondary",
           _KALSHI + "docs.kalshi.com/getting_started/fee_rounding (read)",
-          "trade fee rounded up to 0.01 cent; the balance of an account that is no direct member is then rounded down to the cent, and the excess given back "
-          "over the fills of an order", minimum=1.0),
+          "fee rounded up to 0.01 cent; only for direct members of the exchange, whose balances are kept to 0.01 cent", minimum=1.0),
     _rule("polymarket", "sports", "2020-06-01", "2026-03-30", "quadratic", "0", "0", "0.0001", "primary",
           _POLY + " as of February 2026 (read): fees on crypto, NCAAB and Serie A markets only; a recorded tennis market has feesEnabled false",
           "the first day stands for the whole time before", up=False, minimum=5.0),
@@ -130,7 +131,7 @@ def contract_fee(
     """
     if rule.kind != "quadratic":
         raise ValueError(f"{rule.venue} charges {rule.kind}, not by contract")
-    c, p = Decimal(str(contracts)), Decimal(str(price))
+    c, p = (Decimal(str(round(float(x), 9))) for x in (contracts, price))  # what arithmetic left behind the ninth decimal is no money
     if not c.is_finite() or c < 0 or c != round(c, 2):
         raise ValueError(f"contracts must be 0 or more with at most two decimals, not {contracts!r}")
     if not 0 <= price <= 1:
@@ -151,7 +152,7 @@ def kalshi_taker_fee(
         If `contracts` is negative or no whole number, or `price` is outside [0, 1].
     Notes
     -----
-    The schedule up to July 2026; an order of an account that is no direct member still costs whole cents after it.
+    Of accounts that are no direct members of the exchange.
     """
     if contracts != int(contracts) or contracts < 0:
         raise ValueError(f"contracts must be a whole number of 0 or more, not {contracts!r}")
@@ -163,18 +164,24 @@ def odds_after_costs(
     rule: FeeRule,                          # from `fee_rule`
     stake: float = 100.0,                   # money; rounding makes small orders dearer
     maker: bool = False,                    # whether the order waits in the book
-    market_base_rate: float | None = None,  # share of net winnings that the market's own definition names (0.05), before the rule's
+    market_base_rate: float | None = None,  # share of net winnings, in [0, 1): 0.05 for a definition's marketBaseRate of 5; goes before the rule's
 ) -> float:                                 # decimal odds without costs that pay the same on a back bet, above 1
-    """Odds of a back bet after the venue's costs."""
-    if rule.kind == "margin":
-        return float(odds)
-    if rule.kind == "net":
-        share = float(rule.maker if maker else rule.taker) if market_base_rate is None else market_base_rate
-        return 1.0 + (odds - 1.0) * (1.0 - share)
-    contracts = int(stake * odds)
+    """Odds of a back bet after the venue's costs.
+
+    Raises
+    ------
+    ValueError
+        If the odds are not finite and above 1, the base rate is no share, or the stake buys no whole contract.
+    """
+    rate = rule.maker if maker else rule.taker
+    if rule.kind != "quadratic":  # a margin charges nothing
+        return effective_odds(odds, float(rate) if market_base_rate is None or rule.kind == "margin" else market_base_rate)
+    if not 1.0 < odds < np.inf:
+        raise ValueError(f"odds {odds!r} must be finite and above 1")
+    contracts = int(stake * odds + 1e-9)
     if contracts < 1:
         raise ValueError(f"{stake:g} buys no whole contract at odds of {odds:g}")
-    return contracts / (contracts / odds + contract_fee(contracts, round(1.0 / odds, 4), rule, maker))
+    return contracts / (contracts / odds + contract_fee(contracts, round(1.0 / odds, 6), rule, maker))
 
 # %% ../../nbs/33_market.costs.ipynb #5b8b78bc
 def book_margins(
@@ -223,13 +230,15 @@ def walk(
     Raises
     ------
     ValueError
-        If the levels are not ordered from best to worse, or a size or the stake is negative.
+        If the levels are not ordered from best to worse, odds are at or under 1, a level has no size, or a size or the stake is negative.
     """
     odds, sizes = np.asarray(odds, np.float64), np.asarray(sizes, np.float64)
     back = side == "back"
     step = np.diff(odds[~np.isnan(odds)])
     if side not in ("back", "lay") or (step > 0).any() if back else (step < 0).any() or side != "lay":
         raise ValueError(f"levels must run from best to worse for {side!r} (back: falling odds, lay: rising), got {odds.tolist()}")
+    if odds.shape != sizes.shape or odds.ndim != 1 or (odds <= 1).any():
+        raise ValueError(f"each level needs odds above 1 and a size, got odds {odds.tolist()} and sizes {sizes.tolist()}")
     if not stake >= 0 or (sizes < 0).any():
         raise ValueError(f"stake and sizes must be 0 or more, got {stake!r} and sizes from {sizes.min(initial=0):g}")
     average, filled, levels, worst = _walk(odds, sizes, float(stake), float(limit) if limit is not None else (0.0 if back else np.inf), back)
