@@ -32,7 +32,12 @@ def _outcomes(bets: pl.DataFrame, market: Market, sport: str) -> pl.DataFrame:
         return grid.select("market_id", pl.col("margin").cast(pl.String).alias("outcome"), pl.col("margin").cast(pl.Float64))
     named = {"result": ["1", "X", "2"] if sport == "football" else ["1", "2"], "both": ["yes", "no"], "score": [_OTHER]}[market.family]
     frame = ids.join(pl.DataFrame({"outcome": named}), how="cross")
-    if market.family == "score":
+    if market.family == "score" and market.scope == "sets":
+        need = bets.group_by("market_id", maintain_order=True).agg(pl.when(pl.col("selection").str.contains("3").any()).then(3).otherwise(2).alias("need"))
+        pairs = [(n, end) for n in (2, 3) for k in range(n) for end in (f"{n}-{k}", f"{k}-{n}")]
+        scores = pl.DataFrame(pairs, schema={"need": pl.Int32, "outcome": pl.String}, orient="row")
+        frame = need.join(scores, on="need", how="left", maintain_order="left").drop("need")
+    elif market.family == "score":
         frame = pl.concat([bets.select("market_id", pl.col("selection").alias("outcome")).unique(maintain_order=True), frame])
     return frame.with_columns(pl.lit(None, pl.Float64).alias("margin"))
 
