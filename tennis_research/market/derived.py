@@ -46,10 +46,13 @@ def score_pmf(
     fmt: MatchFormat = _DEFAULT,                # format of the match
     games_played: tuple[int, int] = (0, 0),     # games of players 1 and 2 in the finished sets
 ) -> ScorePmf:                                  # final sets and games of the match
-    """Joint distribution of the final score in sets and games. Raises ValueError as `match_score_pmf`."""
+    """Joint distribution of the final score in sets and games. Raises ValueError as `match_score_pmf`, and where `games_played` cannot be."""
     row, codes = _checked(p1_serve, p2_serve, score, fmt)
     need = (codes[0] + 1) // 2
     begun = (*row[:2], int(games_played[0]), int(games_played[1]))
+    least = [6 * s - 5 * (s == need and fmt.final_set == "match_tiebreak10" and min(row[:2]) == need - 1) for s in row[:2]]
+    if begun[2] < least[0] or begun[3] < least[1] or (sum(row[:2]) == 0 and sum(begun[2:]) > 0):
+        raise ValueError(f"games_played {games_played} cannot be at {row[0]}-{row[1]} in sets: the games of the finished sets, 6 or more for each set won")
     if max(row[:2]) == need:
         return _frozen("tennis", "match", {begun: 1.0})
     now, first = _this_set(p1_serve, p2_serve, row, codes)
@@ -115,7 +118,8 @@ def _refused(pmf: ScorePmf, market: str, selection: str, line: float | None) -> 
         return f"market {market!r} cannot be priced from a score of {pmf.sport}"
     kind = MARKETS[market]
     if (kind.scope == "period") != (pmf.scope == "set"):
-        return f"market {market!r} is on {'one set: give it `set_pmf`' if kind.scope == 'period' else 'the whole match: give it `score_pmf`'}"
+        right = "one half, of which no distribution is known here" if pmf.sport == "football" else "one set: give it `set_pmf`"
+        return f"market {market!r} is on {right if kind.scope == 'period' else 'the whole match: give it `score_pmf`'}"
     choices = {"result": ("1", "2") if pmf.sport == "tennis" else ("1", "X", "2"), "handicap": ("1", "2"), "total": ("over", "under"), "both": ("yes", "no")}
     if kind.family != "score" and selection not in choices[kind.family]:
         return f"selection {selection!r} of {market!r} is none of {', '.join(choices[kind.family])}"
