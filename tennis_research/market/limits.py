@@ -46,7 +46,7 @@ class Asked(NamedTuple):
     side: np.ndarray        # 0 back, 1 lay, int, (n,)
     odds: np.ndarray        # decimal odds above 1, (n,); NaN: no price
     prob: np.ndarray        # P(the selection wins), in [0, 1], (n,); NaN: no opinion
-    sd: np.ndarray          # its standard deviation, 0 or more, (n,)
+    sd: np.ndarray          # its standard deviation, 0 or more, (n,); NaN: not known, which the rule "bayes" takes for no opinion
     commission: np.ndarray  # share of net winnings, in [0, 1), (n,)
     minimum: np.ndarray     # least backer's stake that the venue takes, money, (n,)
     maximum: np.ndarray     # greatest backer's stake that the venue takes, money, inf where none, (n,)
@@ -168,7 +168,7 @@ STAKED_SCHEMA = {"bet_id": pl.String(), "match_id": pl.String(), "order": pl.Int
 
 
 def stake_table(
-    bets: pl.DataFrame,                          # `ASKED_SCHEMA`; null sd counts as 0, null minimum as none, null maximum as none
+    bets: pl.DataFrame,                          # `ASKED_SCHEMA`; null odds, prob, sd or minimum, maximum: as NaN in `Asked`, or none
     bankroll: float,                             # money
     settings: StakeSettings = StakeSettings(),   # rule, limits and priority
     open_risk: dict[str, float] | None = None,   # match_id -> money already at risk there
@@ -179,17 +179,22 @@ def stake_table(
     Raises
     ------
     ValueError
-        As in `stakes`, or where a side is neither back nor lay.
+        As in `stakes`, where a side is neither back nor lay, a bet id stands twice, or an id, a time or a commission is null.
     """
     bets = check_schema(bets, ASKED_SCHEMA, "bets to stake").with_row_index("row").sort("bet_id")
+    for column in ("bet_id", "match_id", "commission", "t_ns"):
+        if len(bad := bets.filter(pl.col(column).is_null())):
+            raise ValueError(f"row {bad['row'].min()}: {column} is null; every bet needs one")
+    if len(bad := bets.filter(pl.col("bet_id").is_duplicated())):
+        raise ValueError(f"bet {bad['bet_id'][0]} stands twice; every bet is asked for once")
     if unknown := sorted(set(bets["side"].fill_null("null")) - set(SIDES)):
         bad = bets.filter(pl.col("side").fill_null("null") == unknown[0])["bet_id"][0]
         raise ValueError(f"bet {bad}: side {unknown[0]!r} is neither back nor lay")
     risk_of = open_risk or {}
     names = sorted(set(bets["match_id"]) | set(risk_of))
-    absent = {"odds": np.nan, "prob": np.nan, "sd": 0.0, "commission": 0.0, "minimum": 0.0, "maximum": np.inf}
+    absent = {"odds": np.nan, "prob": np.nan, "sd": np.nan, "commission": np.nan, "minimum": 0.0, "maximum": np.inf}
     match = bets["match_id"].replace_strict(names, range(len(names)), return_dtype=pl.Int64).to_numpy()
-    asked = Asked(match, (bets["side"] == "lay").cast(pl.Int64).to_numpy(), **{c: bets[c].fill_null(v).to_numpy() for c, v in absent.items()},
+    asked = Asked(match, (bets["side"] == "lay").cast(pl.Int64).to_numpy(), **{c: bets[c].fill_nan(None).fill_null(v).to_numpy() for c, v in absent.items()},
                   t_ns=bets["t_ns"].to_numpy())  # fmt: skip
     got = stakes(asked, bankroll, settings, np.array([risk_of.get(n, 0.0) for n in names]), cash)
     numbers = {c: pl.Series(getattr(got, c), nan_to_null=True) for c in ("edge", "fraction", "stake", "risk")}
