@@ -92,7 +92,7 @@ def _sets(row: dict) -> tuple[list[tuple[int, int]], int, int, tuple[int, int]]:
         ends = _ends(_rule(row["best_of"], row["final_set"], i), u, v)
         if (u, v) in ends:
             won[0 if u > v else 1] += 1
-        elif i < len(pairs) - 1 or row["status"] == "completed" or not ends:
+        elif i < len(pairs) - 1 or row["status"] == "completed" or not ends or (max(u, v) >= 6 and abs(u - v) > 1):
             raise _Bad("set score", f"set {i + 1}: {u}-{v}")
         else:
             return pairs, *won, (u, v)
