@@ -44,7 +44,7 @@ def place(
         return 0
     if i == len(ticks):
         return len(ticks) - 1
-    return i if ticks[i] - odds < odds - ticks[i - 1] else i - 1
+    return i if ticks[i] - odds < odds - ticks[i - 1] - 1e-9 * odds else i - 1
 
 # %% ../../nbs/30a_market.ticks.ipynb #4087ffb4
 def to_tick(
@@ -88,8 +88,11 @@ def tick_index(
     odds: np.ndarray,           # decimal odds, any shape; NaN where there is none
     ladder: str = "classic",    # "classic" or "finest"
 ) -> np.ndarray:                # place of the nearest price of the ladder from 0, float, NaN where `odds` is NaN, same shape
-    """Where a price stands on the ladder; differences of it are ticks."""
+    """Where a price stands on the ladder; differences of it are ticks. Raises ValueError where odds are at or under 1 or infinite; the row is named."""
     odds = np.asarray(odds, dtype=np.float64)
+    if (bad := (odds <= 1.0) | np.isinf(odds)).any():
+        row = int(np.flatnonzero(bad)[0])
+        raise ValueError(f"row {row}: odds of {odds.ravel()[row]:g} must be finite and above 1")
     spot = _places(_ladder(ladder), odds.ravel(), np.int64(0)).reshape(odds.shape)
     return np.where(np.isnan(odds), np.nan, spot)
 
@@ -121,8 +124,10 @@ def move_ticks(
     ticks: int | np.ndarray,    # ticks up (positive) or down, whole numbers, broadcast with `odds`
     ladder: str = "classic",    # "classic" or "finest"
 ) -> float | np.ndarray:        # the price so many ticks away, held at the ends of the ladder; NaN where `odds` is
-    """A price some ticks away."""
+    """A price some ticks away. Raises ValueError where odds are impossible or `ticks` is not whole."""
     prices = _ladder(ladder)
+    if (np.asarray(ticks) % 1 != 0).any():
+        raise ValueError(f"ticks {ticks!r} must be whole numbers")
     spot = tick_index(odds, ladder) + np.asarray(ticks)
     out = np.where(np.isnan(spot), np.nan, prices[np.nan_to_num(spot, nan=0.0).clip(0, len(prices) - 1).astype(np.int64)])
     return float(out) if out.ndim == 0 else out
