@@ -31,7 +31,8 @@ def _fraction(
         return 1.0
     over, slash, under = str(text).partition("/")
     try:
-        return float(over) / float(under) if slash and float(under) > 0 else -1.0
+        against = float(over) / float(under) if slash and float(under) > 0 else -1.0
+        return against if against == against else -1.0
     except ValueError:
         return -1.0
 
