@@ -26,9 +26,13 @@ def _outcomes(bets: pl.DataFrame, market: Market, sport: str) -> pl.DataFrame:
     ids = bets.select("market_id").unique(maintain_order=True)
     if market.family in ("handicap", "total"):
         turned = pl.when(pl.col("selection") == "1").then(-pl.col("line")).otherwise(pl.col("line")) if market.family == "handicap" else pl.col("line")
-        ends = bets.group_by("market_id", maintain_order=True).agg((turned.min().floor() - 1).alias("low"), (turned.max().ceil() + 2).alias("high"))
-        grid = ends.with_columns(pl.int_ranges(pl.col("low").cast(pl.Int64), pl.col("high").cast(pl.Int64)).alias("margin")).explode("margin")
-        grid = grid.filter((pl.col("margin") >= 0) | (market.family == "handicap"), (pl.col("margin") != 0) | (market.scope != "sets"))  # sets cannot end level
+        low, high = turned.min().floor() - 1, turned.max().ceil() + 1
+        if market.scope == "sets":  # the lines are no guide: beyond a line of 1 lies a margin of -1, for sets cannot end level
+            five = (turned.max() >= 3).cast(pl.Int64)
+            low, high = (pl.lit(-3), pl.lit(3)) if market.family == "handicap" else (2 + five, 3 + 2 * five)
+        ends = bets.group_by("market_id", maintain_order=True).agg(low.alias("low"), high.alias("high"))
+        grid = ends.with_columns(pl.int_ranges(pl.col("low").cast(pl.Int64), pl.col("high").cast(pl.Int64) + 1).alias("margin")).explode("margin")
+        grid = grid.filter((pl.col("margin") >= 0) | (market.family == "handicap"), (pl.col("margin") != 0) | (market.scope != "sets"))
         return grid.select("market_id", pl.col("margin").cast(pl.String).alias("outcome"), pl.col("margin").cast(pl.Float64))
     named = {"result": ["1", "X", "2"] if sport == "football" else ["1", "2"], "both": ["yes", "no"], "score": [_OTHER]}[market.family]
     frame = ids.join(pl.DataFrame({"outcome": named}), how="cross")
@@ -41,7 +45,7 @@ def _outcomes(bets: pl.DataFrame, market: Market, sport: str) -> pl.DataFrame:
         frame = pl.concat([bets.select("market_id", pl.col("selection").alias("outcome")).unique(maintain_order=True), frame])
     return frame.with_columns(pl.lit(None, pl.Float64).alias("margin"))
 
-
+# %% ../../nbs/31e_market.positions.ipynb #997aed86
 def position(
     bets: pl.DataFrame,         # BETS that can be settled; the markets of one sport
     sport: str = "tennis",      # tennis or football: whether there is a draw
