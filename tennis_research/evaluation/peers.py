@@ -114,7 +114,7 @@ class _PlainLadders:
     def __init__(self, settings: FillSettings) -> None:
         self.s, self.ladders, self.traded, self.fresh = settings, {}, {}, {}
         self.status = self.in_play = self.delay = None
-        self.passive, self.alive, self.present = False, {}, set()
+        self.passive, self.played, self.alive, self.present = False, False, {}, set()
         self.taken, self.shown, self.fills = {}, {}, []
 
     def at(self, runner: int, side: int, price: float) -> int:
@@ -275,15 +275,15 @@ class _PlainMarket(_PlainFills):
     """A market that moves."""
 
     def halt(self) -> None:
-        """Ends what a market or a runner that is not open cannot keep."""
+        """Ends what a market or a runner that is not open cannot keep, and what does not go into play."""
         for o in self.active:
-            if self.status != "OPEN":
-                if self.status == "SUSPENDED" and o.release is None and o.keep and not self.in_play:
+            if self.status == "OPEN" and not self.alive.get(o.runner, True):
+                o.end()
+            elif self.status != "OPEN" or self.in_play and not self.played:
+                if self.status in ("OPEN", "SUSPENDED") and o.release is None and o.keep and not self.played:
                     o.queue = [_NEVER] * 3
                 else:
                     o.end()
-            elif not self.alive.get(o.runner, True):
-                o.end()
 
     def queues(self, runner: int, side: int, best: float, t: int) -> None:
         """Prints and cancels meet waiting orders, best price first."""
@@ -297,7 +297,7 @@ class _PlainMarket(_PlainFills):
                 volume = math.floor(printed * self.s.printed[b]) - used[b]
                 part = min(max(volume - o.queue[b], 0), o.left[b])
                 queue, rest = max(o.queue[b] - max(volume, 0), 0), max(before - max(volume, 0), 0)
-                o.queue[b] = _cancelled(queue, rest, now, self.s.cancels[b])
+                o.queue[b] = now if o.queue[b] == _NEVER else _cancelled(queue, rest, now, self.s.cancels[b])
                 if part > 0:
                     used[b] += part
                     self.fill(o, b, t, o.limit, part, True)
@@ -309,6 +309,8 @@ class _PlainMarket(_PlainFills):
         self.apply(rows)
         if busy:
             self.halt()
+        self.played |= self.status == "OPEN" and bool(self.in_play)
+        if busy:
             if self.status == "OPEN":
                 for r, s in sorted(best):
                     self.queues(r, s, best[r, s], t)

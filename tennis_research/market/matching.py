@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ANNOUNCED', 'DELAYED', 'WAITING', 'DONE', 'REASONS', 'OPEN', 'FILLED', 'REMAINDER', 'SUSPENDED', 'CLOSED',
-           'CANCELLED', 'NO_BOOK', 'ENDED', 'FOREVER', 'BEHIND', 'EVENLY', 'AHEAD', 'ROW', 'NEXT', 'ACTIVE', 'FILLS',
-           'PRINTS', 'LEVELS', 'CURRENT', 'CLOCK', 'PASSIVE', 'N', 'Law', 'Orders', 'Market', 'Fills', 'new_market',
-           'grown_market', 'new_orders', 'tick_of', 'shown_at', 'best_price', 'write_fill', 'take', 'end_order',
-           'drop_ended', 'events']
+           'CANCELLED', 'NO_BOOK', 'ENDED', 'IN_PLAY', 'FOREVER', 'BEHIND', 'EVENLY', 'AHEAD', 'ROW', 'NEXT', 'ACTIVE',
+           'FILLS', 'PRINTS', 'LEVELS', 'CURRENT', 'CLOCK', 'PASSIVE', 'PLAYED', 'N', 'Law', 'Orders', 'Market',
+           'Fills', 'new_market', 'grown_market', 'new_orders', 'tick_of', 'shown_at', 'best_price', 'write_fill',
+           'take', 'end_order', 'drop_ended', 'events']
 
 # %% ../../nbs/33m_market.matching.ipynb #e57b6db5
 from typing import NamedTuple
@@ -20,8 +20,8 @@ from ..sources.levels import pick_ladder
 
 # %% ../../nbs/33m_market.matching.ipynb #7db9927b
 ANNOUNCED, DELAYED, WAITING, DONE = range(4)   # stages of an order
-REASONS = ("open", "filled", "remainder", "suspended", "closed", "cancelled", "no book", "end of recording")  # why it ended
-OPEN, FILLED, REMAINDER, SUSPENDED, CLOSED, CANCELLED, NO_BOOK, ENDED = range(len(REASONS))
+REASONS = ("open", "filled", "remainder", "suspended", "closed", "cancelled", "no book", "end of recording", "in play")  # why it ended
+OPEN, FILLED, REMAINDER, SUSPENDED, CLOSED, CANCELLED, NO_BOOK, ENDED, IN_PLAY = range(len(REASONS))
 FOREVER = np.int64(2**62)
 BEHIND, EVENLY, AHEAD = range(3)   # whose money is cancelled first: behind us in the queue, everywhere alike, before us
 
@@ -61,7 +61,8 @@ class Market(NamedTuple):
     prints: np.ndarray    # ticks printed in this message: runner * ticks + tick, int64 (runner * ticks,)
     levels: np.ndarray    # levels that we took from: (runner * 2 + side) * ticks + tick, int64 (levels,)
     mark: np.ndarray      # whether a level is in that list, uint8, same numbering
-    count: np.ndarray     # row done, next order, active orders, fills, prints, levels, definition, clock in ns, delay model PASSIVE; int64 (9,)
+    count: np.ndarray     # row done, next order, active orders, fills, prints, levels, definition, clock in ns, delay model PASSIVE,
+                          # whether it was open in play; int64 (10,)
 
 
 class Fills(NamedTuple):
@@ -70,7 +71,7 @@ class Fills(NamedTuple):
     row: np.ndarray       # order, bracket, time in ns, tick, pence, waited (1) or took (0), side taken from; int64 (fills, 7)
 
 
-ROW, NEXT, ACTIVE, FILLS, PRINTS, LEVELS, CURRENT, CLOCK, PASSIVE = range(9)
+ROW, NEXT, ACTIVE, FILLS, PRINTS, LEVELS, CURRENT, CLOCK, PASSIVE, PLAYED = range(10)
 N = len(TICKS)
 
 # %% ../../nbs/33m_market.matching.ipynb #0ab8a932
@@ -79,7 +80,7 @@ def new_market(
 ) -> Market:       # nothing taken, nothing printed
     """A market before its first message."""
     wide, level = (runners, N), (runners, 2, N)
-    count = np.zeros(9, np.int64)
+    count = np.zeros(10, np.int64)
     count[CURRENT] = -1
     return Market(np.zeros((3, *level), np.int64), np.zeros(level, np.int64), np.zeros(wide, np.int64), np.zeros(wide, np.int64),
                   np.zeros(runners * N, np.int64), np.zeros(runners * 2 * N, np.int64), np.zeros(runners * 2 * N, np.uint8), count)  # fmt: skip

@@ -19,10 +19,12 @@ from tennis_research.market.matching import (
     EVENLY,
     FILLS,
     FOREVER,
+    IN_PLAY,
     LEVELS,
     NEXT,
     OPEN,
     PASSIVE,
+    PLAYED,
     PRINTS,
     ROW,
     SUSPENDED,
@@ -117,6 +119,8 @@ def _queues(market, books, orders, fills, law, runner, side, best, t_ns):
 @njit(cache=True)
 def _ahead(queue, volume, before, now, cancels):
     """Money before us after `volume` was matched and the level went from `before` to `now`, pence."""
+    if queue == FOREVER:    # kept when play began: the end of the queue, whatever stood there before
+        return now
     queue, rest = max(queue - volume, np.int64(0)), max(before - volume, np.int64(0))
     gone = max(rest - now, np.int64(0))
     if cancels == AHEAD:
@@ -176,19 +180,18 @@ def _waiting(market, books, orders, fills, law, t_ns):
 # %% ../../nbs/33n_market.replaying.ipynb #353c8b16
 @njit(cache=True)
 def _halt(market, books, orders, t_ns):
-    """Ends the orders that a market or a runner that is not open cannot keep."""
-    status = books.status[0]
+    """Ends the orders that a market or a runner that is not open cannot keep, and those that do not go into play."""
+    status, early = books.status[0], market.count[PLAYED] == 0
     for i in range(market.count[ACTIVE]):
         o = orders.active[i]
         alive = books.runner_status[orders.want[o, 0]]
-        if status != 1:
-            kept = status == 2 and orders.stage[o] == WAITING and orders.want[o, 5] == 1 and books.in_play[0] != 1
-            if kept:
+        if status == 1 and alive != 4 and alive != -1:
+            end_order(orders, o, CLOSED, t_ns)
+        elif status != 1 or early and books.in_play[0] == 1:
+            if early and (status == 1 or status == 2) and orders.stage[o] == WAITING and orders.want[o, 5] == 1:
                 orders.queue[:, o] = FOREVER
             else:
-                end_order(orders, o, SUSPENDED if status == 2 else CLOSED, t_ns)
-        elif alive != 4 and alive != -1:
-            end_order(orders, o, CLOSED, t_ns)
+                end_order(orders, o, IN_PLAY if status == 1 else SUSPENDED if status == 2 else CLOSED, t_ns)
 
 
 @njit(cache=True)
@@ -205,6 +208,9 @@ def _message(market, books, rows, a, z, definitions, first, members, orders, fil
     replay(books, part, first, members, definitions, none, none.astype(np.int32), False, 0.0)
     if busy:
         _halt(market, books, orders, t_ns)
+    if books.status[0] == 1 and books.in_play[0] == 1:
+        market.count[PLAYED] = 1
+    if busy:
         if books.status[0] == 1:
             for r in range(runners):
                 for s in range(2):
