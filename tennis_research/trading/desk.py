@@ -178,12 +178,12 @@ class _Leaving(_Settling):
 
     def watch(self, holding: Holding, selection: str, fresh: bool) -> None:
         """Something has happened to a position."""
-        leg = holding.legs()[0] if holding.two and holding.base else selection
+        leg = holding.base if holding.two and holding.base in _OTHER else selection
         watch = holding.exits.get(leg)
-        if watch is None or fresh:
+        if fresh:
             version = watch.version if watch else 0
             holding.exits[leg] = Watch(self.settings.exits.tries, self.t_ns, self.t_ns, version=version)
-        else:
+        elif watch is not None:
             watch.since_ns = self.t_ns
         self.dirty[holding.offer.market_id] = holding
 
@@ -236,6 +236,9 @@ class _Closing(_Leaving):
         (won, lost), (times, back, lay) = holding.stand(leg), self.venue(market).prices(market, leg)
         i = bisect_right(times, t) - 1
         bet = exit_bet(rules, won, lost, float(back[i]), float(lay[i])) if i >= 0 else None
+        if bet and not bet[2]:      # equal to the penny: no bet makes it more so
+            watch.tries = 0
+            return
         side, odds, pence = bet or ("lay" if won > lost else "back", float("nan"), 0)
         few = 0 < pence < least_stake(self.settings, offer, odds) * 100 - 1e-6
         delayed = offer.start_ns if offer.venue in DELAYED_VENUES else _NEVER

@@ -85,15 +85,14 @@ def exit_bet(
     lose: float,                # profit if it loses, GBP
     back: float,                # best odds to back the selection, NaN: none
     lay: float,                 # best odds to lay it, NaN: none
-) -> tuple[str, float, int] | None:     # side, worst odds accepted, backer's stake in pence; None: nothing to close or no price
+) -> tuple[str, float, int] | None:     # side, worst odds accepted, backer's stake in pence, 0: equal to the penny; None: no price
     """The bet that makes a position equal."""
     try:
         got = green_up(np.array([win, lose]), np.array([back, np.nan]), np.array([lay, np.nan]))
     except ValueError:      # no price on the side that is needed, or a crossed book: nothing can be done now
         return None
-    pence = int(round(abs(got.stakes[0]) * 100))
+    pence, side = int(round(abs(got.stakes[0]) * 100)), "lay" if win > lose else "back"
     if pence == 0:
-        return None
-    side = "back" if got.stakes[0] > 0 else "lay"
+        return side, float("nan"), 0
     worst = float(move_ticks(back if side == "back" else lay, -settings.slip_ticks if side == "back" else settings.slip_ticks))
     return side, worst, pence
