@@ -5115,6 +5115,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'tennis_research/trading/venues.py'),
                                                 'tennis_research.trading.venues._Engine': ( 'trading.venues.html#_engine',
                                                                                             'tennis_research/trading/venues.py'),
+                                                'tennis_research.trading.venues._Engine.names': ( 'trading.venues.html#_engine.names',
+                                                                                                  'tennis_research/trading/venues.py'),
                                                 'tennis_research.trading.venues._Engine.send': ( 'trading.venues.html#_engine.send',
                                                                                                  'tennis_research/trading/venues.py'),
                                                 'tennis_research.trading.venues._Held': ( 'trading.venues.html#_held',

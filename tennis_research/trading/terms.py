@@ -41,7 +41,7 @@ class BacktestSettings:
     compound: bool = False          # stakes are of the money there is now; False: of the opening bankroll, losses made good
     brackets: tuple[str, ...] = BRACKETS
     account: str = "backtest"
-    rest_s: float = option(0.0, low=0.0, high=1e6)  # how long the rest of an order waits in the queue of a recorded ladder, s
+    rest_s: float = option(0.0, low=0.0, high=1e6)  # so long after it is sent what is left is cancelled, on a recorded ladder, s; 0: it never waits
     discount: float = option(0.0, low=0.0, high=1.0)    # share of the commission that the account is let off
     minimum: float | None = option(None, low=0.0, high=1e6)     # least backer's stake, GBP; None: the venue's own
     maximum: float = option(1e6, low=0.01, high=1e6)    # greatest backer's stake, GBP

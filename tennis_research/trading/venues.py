@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..market.fills import BRACKETS, FillEngine, FillSettings
-from ..market.matching import CLOCK, FILLS, FOREVER, OPEN, REASONS, Orders, best_price, new_orders
+from ..market.matching import CLOCK, ENDED, FILLS, FOREVER, OPEN, REASONS, Orders, best_price, new_orders
 from ..market.ticks import TICKS, place
 from ..sources.betfair import Deltas, StreamError, read_books
 from ..sources.levels import DEFINITION
@@ -32,7 +32,7 @@ class Ticket:
     odds: float                 # worst odds accepted, decimal
     pence: int                  # backer's stake asked
     t_ns: int                   # when it is sent, UTC ns
-    rest_ns: int = 0            # how long what is left waits in the queue, ns; 0: not at all
+    rest_ns: int = 0            # how long after it is sent what is left is cancelled, ns; 0: it never waits in the queue
     delay_from_ns: int = 2**62  # from when a venue that is only known by quotes delays bets: the start of play
     edge: float = 0.0           # in probability, commission inside
     left: int = 0               # pence not matched
@@ -197,6 +197,14 @@ class Streams(_Held):
 class _Engine(FillEngine):
     """The fill engine, with an entrance for one order that is known to be right."""
 
+    def names(
+        self,
+        runner: int | None,             # the exchange's number
+    ) -> bool:
+        """Whether the market has named a runner by now."""
+        code = self.runners.get((runner, 0.0), -1)
+        return code >= 0 and self.books.present[code] == 1
+
     def send(
         self,
         number: int,                    # reference, used once
@@ -251,23 +259,23 @@ class _Ladders:
         self,
         ticket: Ticket,     # new; its odds are brought to the ladder
     ) -> None:
-        """Sends an order; one that cannot be sent ends at once."""
+        """Sends an order, after the messages of its time; one that cannot be sent ends at once. A cancel takes as long to the exchange as an order."""
         market, side = ticket.market_id, int(ticket.side == "lay")
         engine, runner = self.engine(market), self.streams.recordings[market].selections.get(ticket.selection)
         tick = place(TICKS, ticket.odds, 2 if side else 1)
         if engine is not None:
-            engine.run(ticket.t_ns)
+            engine.run(ticket.t_ns + 1)
         for bad, why in (
             (engine is None and not self.streams.live, "no recording"), (not 0 <= tick < len(TICKS), "off the ladder"),
             (engine is None or engine.market.count[CLOCK] == 0, "no book"),
-            (engine is not None and (runner, 0.0) not in engine.runners, "no such selection"),
+            (engine is not None and not engine.names(runner), "no such selection"),
         ):
             if bad:
                 return ticket.end(ticket.t_ns, why)
         code = engine.runners[runner, 0.0]
         best = float(best_price(engine.books, code, side))
         ticket.odds, ticket.seen, number = float(TICKS[tick]), best if 1 < best < np.inf else None, len(self.tickets[market])
-        cancel = ticket.t_ns + ticket.rest_ns if ticket.rest_ns else FOREVER
+        cancel = ticket.t_ns + ticket.rest_ns + engine.law.latency_ns if ticket.rest_ns else FOREVER
         engine.send(number, ticket.t_ns, (code, side, tick, ticket.pence, int(ticket.rest_ns > 0), 0), cancel)
         self.tickets[market].append(ticket)
         self.open[market].append(number)
@@ -289,7 +297,10 @@ class _Passing(_Ladders):
             if why[o] != OPEN:
                 tickets[o].end(int(engine.orders.end[self.b, o]), REASONS[why[o]])
                 changed[o] = tickets[o]
-        self.open[market] = [o for o in self.open[market] if why[o] == OPEN]
+            elif engine.ended and engine.now > engine.last:     # nobody will ever know
+                tickets[o].end(max(engine.last, 0), REASONS[ENDED])
+                changed[o] = tickets[o]
+        self.open[market] = [o for o in self.open[market] if tickets[o].reason == "open"]
         return list(changed.values())
 
     def run(
