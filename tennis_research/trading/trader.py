@@ -16,7 +16,7 @@ from ..lake import check_schema
 from ..sources.columns import Deltas
 from .desk import Desk, Group, grouped
 from .quotes import QuoteTable
-from .signals import ROW, Signal, Source
+from .signals import INTENT, ROW, Signal, Source
 from .terms import CLOSES, KNOWN, LEDGER, ORDERS, PATH, BacktestSettings, Intent, LookAheadError, Offer, Outcomes, Told, intents_of, offers_of
 from .venues import Streams
 
@@ -120,6 +120,8 @@ class _Known:
         """Intents that can become orders; the others are noted."""
         good = []
         for x in wishes:
+            if x.offer is None and x.market_id in self.offers:      # it came on offer after the look and before the wish
+                x, = intents_of(pl.DataFrame([[getattr(x, c) for c in INTENT]], schema=INTENT, orient="row"), self.offers, self.settings)
             why = "not on offer" if x.offer is None else "duplicate" if x.order_id in self.seen else "settled" if x.match_id in self.gone else ""
             if not why and x.offer.known_ns > t_ns:
                 raise LookAheadError(f"{self.signal.name!r} bets on market {x.market_id!r} at {t_ns} ns; it was known to be on offer at {x.offer.known_ns} ns")
