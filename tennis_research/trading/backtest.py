@@ -219,7 +219,12 @@ def reconcile(
 ) -> pl.DataFrame:      # FAULTS; empty: every penny is where it should be
     """Recomputes a backtest from its ledger."""
     out = []
-    for bracket, book in run.books.items():
-        found = book_faults(book, run.orders.filter(bracket=bracket), run.settings)
-        out += [(bracket, what, where, str(want), str(got)) for what, where, want, got in found]
+    for bracket in dict.fromkeys([*run.settings.brackets, *run.books, *run.orders["bracket"].unique(maintain_order=True)]):
+        if bracket not in run.books or bracket not in run.settings.brackets:
+            out.append((bracket, "bracket", "all", "in settings, books and orders", "not in " + ("books" if bracket not in run.books else "settings")))
+            continue
+        book, orders, counts = run.books[bracket], run.orders.filter(bracket=bracket), run.counts[bracket]
+        have = {"orders": orders.height, "sent": int((orders["asked"] > 0).sum()), "unsettled": book.rejects.height}
+        found = [("count", name, counts[name], n) for name, n in have.items() if n != counts[name]]
+        out += [(bracket, what, where, str(want), str(got)) for what, where, want, got in found + book_faults(book, orders, run.settings)]
     return pl.DataFrame(out, schema=FAULTS, orient="row")

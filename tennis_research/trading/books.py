@@ -16,7 +16,7 @@ import polars as pl
 from ..evaluation.betting import JUDGED, judge
 from ..lake import check_schema, read_table, write_table
 from ..market.ledger import MARKET_PNL, REJECTS, market_pnl, settle_bets
-from ..market.markets import SETTLED
+from ..market.markets import BETS, SETTLED
 from ..market.results import RESULT_REJECTS
 from .desk import Desk
 from .terms import LEDGER, ORDERS, PATH, BacktestSettings, Offer, Outcomes
@@ -157,9 +157,17 @@ def _profit(bet: dict) -> int:
     return _round(stake * (Decimal(won) * gained - Decimal(lost) * risked))
 
 
+def _risk(bet: dict) -> float:
+    """What a bet could lose, GBP."""
+    return bet["stake"] * (1.0 if bet["side"] == "back" else bet["odds"] - 1)
+
+
 def _orders_against(ledger: pl.DataFrame, orders: pl.DataFrame) -> Iterator[tuple]:
     """Faults between the orders and the ledger: (what, where, expected, found)."""
-    matched = {o["order_id"]: o for o in orders.filter(pl.col("filled") > 0).iter_rows(named=True)}
+    rows = orders.filter(pl.col("filled") != 0)
+    matched = {o["order_id"]: o for o in rows.iter_rows(named=True)}
+    for key in rows.filter(pl.col("order_id").is_duplicated())["order_id"].unique(maintain_order=True):
+        yield "order once", key, 1, int((rows["order_id"] == key).sum())
     bets = {b["order_id"]: b for b in ledger.iter_rows(named=True)}
     for key in sorted(matched.keys() ^ bets.keys()):
         yield "order and bet", key, "both", "order only" if key in matched else "bet only"
@@ -171,6 +179,9 @@ def _orders_against(ledger: pl.DataFrame, orders: pl.DataFrame) -> Iterator[tupl
             ("odds", o["odds_filled"] == b["odds"], o["odds_filled"], b["odds"]),
             ("asked", b["stake"] <= o["asked"] + 1e-9, o["asked"], b["stake"]), ("limit", better, b["odds_asked"], b["odds"]),
             ("whole pence", abs(b["stake"] * 100 - round(b["stake"] * 100)) < 1e-6, "whole pence", b["stake"]),
+            ("placed", o["t_ns"] == b["placed_ns"], o["t_ns"], b["placed_ns"]),
+            ("filled", b["placed_ns"] <= o["first_ns"] <= b["filled_ns"], f"after {b['placed_ns']}, {o['first_ns']} or later", b["filled_ns"]),
+            *((c, o[c] == b[c], o[c], b[c]) for c in ("match_id", "market_id", "selection", "side", "kind", "signal")),
         ):
             if not good:
                 yield what, key, want, got
@@ -184,22 +195,51 @@ def _market_faults(book: Book, discount: float) -> Iterator[tuple]:
     if known != sorted(book.ledger["bet_id"]):
         yield "every bet once", "ledger", len(book.ledger), f"{len(book.settled)} settled and {len(book.rejects)} rejected"
     markets: dict[tuple, list] = {}
+    said = {bet["bet_id"]: bet for bet in book.ledger.iter_rows(named=True)}
     for bet in book.settled.iter_rows(named=True):
+        was = said.get(bet["bet_id"], bet)
+        for column in (c for c in BETS if bet[c] != was[c]):
+            yield f"settled {column}", bet["bet_id"], was[column], bet[column]
         own = _profit(bet)
         if own != bet["profit_pence"]:
             yield "profit", bet["bet_id"], own, bet["profit_pence"]
-        markets.setdefault((bet["account"], bet["market_id"]), [bet["base_rate"], 0])[1] += own
-    theirs = {(r["account"], r["market_id"]): (r["net_pence"], r["commission_pence"], r["pnl_pence"]) for r in book.pnl.iter_rows(named=True)}
-    for key, (rate, net) in markets.items():
+        sums = markets.setdefault((bet["account"], bet["market_id"]), [bet["base_rate"], 0, 0, 0])
+        sums[1:] = sums[1] + own, sums[2] + 1, sums[3] + 100 * _risk(bet)
+    theirs = {(r["account"], r["market_id"]): (r["net_pence"], r["commission_pence"], r["pnl_pence"], r["bets"]) for r in book.pnl.iter_rows(named=True)}
+    staked = {(r["account"], r["market_id"]): r["staked_pence"] for r in book.pnl.iter_rows(named=True)}
+    for key, (rate, net, bets, risk) in markets.items():
         fee = _round(Decimal(max(net, 0)) / 100 * Decimal(str(rate)) / 100 * (1 - Decimal(str(discount))))
-        if (found := theirs.pop(key, None)) != (net, fee, net - fee):
-            yield "market", key[1], (net, fee, net - fee), found
+        if (found := theirs.pop(key, None)) != (net, fee, net - fee, bets):
+            yield "market", key[1], (net, fee, net - fee, bets), found
+        if found and abs(staked[key] - risk) > bets:     # each bet is rounded to the penny
+            yield "staked", key[1], round(risk), staked[key]
     for key in theirs:
         yield "market", key[1], "no bet", theirs[key]
 
+# %% ../../nbs/73y_trading.books.ipynb #70259382
+def _judged_faults(book: Book) -> Iterator[tuple]:
+    """Faults of the judged bets: (what, where, expected, found)."""
+    fees, gains = {(r["account"], r["market_id"]): r["commission_pence"] for r in book.pnl.iter_rows(named=True)}, {}
+    bets = {b["bet_id"]: b for b in book.settled.iter_rows(named=True)}
+    for b in bets.values():
+        gains[b["account"], b["market_id"]] = gains.get((b["account"], b["market_id"]), 0) + max(b["profit_pence"], 0)
+    if sorted(bets) != sorted(book.judged["bet_id"]):
+        yield "every bet judged", "all", len(bets), len(book.judged)
+    for j in book.judged.iter_rows(named=True):
+        b = bets.get(j["bet_id"])
+        if b is None:
+            continue
+        key, own = (b["account"], b["market_id"]), b["profit_pence"]
+        share = fees.get(key, 0) * max(own, 0) / max(gains[key], 1)     # of the commission, to the penny
+        risk = 0.0 if b["outcome"] == "void" else _risk(b)
+        for what, want, within in (("gross", own / 100, 1e-6), ("profit", (own - share) / 100, 0.0101), ("risk", risk, 1e-6)):
+            if j[what] is None or abs(j[what] - want) > within:
+                yield f"judged {what}", j["bet_id"], want, j[what]
+
 
 def _path_faults(book: Book, start: int) -> Iterator[tuple]:
-    """Faults of the bankroll and of the judged bets."""
+    """Faults of the bankroll, and of the judged bets in all."""
+    filled = dict(book.ledger.group_by("market_id").agg(pl.col("filled_ns").max()).iter_rows())
     want = {m: p for m, p in book.pnl.group_by("market_id", maintain_order=True).agg(pl.col("pnl_pence").sum()).iter_rows()}
     total, seen, money, last = sum(want.values()), {}, start, None
     for t, _, market, pnl, bankroll in book.path.iter_rows():
@@ -208,6 +248,8 @@ def _path_faults(book: Book, start: int) -> Iterator[tuple]:
             yield "bankroll", market, money, bankroll
         if last is not None and t < last:
             yield "order of time", market, f"not before {last}", t
+        if t < (filled.get(market) or t):
+            yield "settled before filled", market, f"not before {filled[market]}", t
         last = t
     for market in sorted(want.keys() | seen.keys()):
         if want.get(market) != seen.get(market):
@@ -223,4 +265,4 @@ def book_faults(
 ) -> list[tuple]:           # (what, where, expected, found); empty: every penny is where it should be
     """Recomputes a book from its ledger."""
     against = [] if orders is None else list(_orders_against(book.ledger, orders))
-    return against + [*_market_faults(book, settings.discount), *_path_faults(book, round(settings.bankroll * 100))]
+    return against + [*_market_faults(book, settings.discount), *_judged_faults(book), *_path_faults(book, round(settings.bankroll * 100))]
