@@ -4137,6 +4137,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                            'tennis_research/trading/backtest.py'),
                                                   'tennis_research.trading.backtest._by_time': ( 'trading.backtest.html#_by_time',
                                                                                                  'tennis_research/trading/backtest.py'),
+                                                  'tennis_research.trading.backtest._hashes': ( 'trading.backtest.html#_hashes',
+                                                                                                'tennis_research/trading/backtest.py'),
                                                   'tennis_research.trading.backtest._messages': ( 'trading.backtest.html#_messages',
                                                                                                   'tennis_research/trading/backtest.py'),
                                                   'tennis_research.trading.backtest._pairs': ( 'trading.backtest.html#_pairs',

@@ -9,7 +9,7 @@ __all__ = ['FAULTS', 'events_of', 'settings_of', 'Backtest', 'collect', 'backtes
 # %% ../../nbs/74_trading.backtest.ipynb #729cca4c
 import heapq
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ..config import strict
 from ..evaluation.betting import JUDGED, metrics
-from ..lake import atomic_file, read_table, write_table
+from ..lake import atomic_file, file_hash, read_table, write_table
 from ..market.costs import FillAssumptions
 from ..market.fills import FillSettings
 from ..market.ledger import Settlement
@@ -96,6 +96,12 @@ def settings_of(
     return made(BacktestSettings, said)
 
 
+def _hashes(folder: Path, brackets: Iterable[str]) -> dict[str, str]:
+    """Hashes of the tables of a backtest."""
+    names = ["orders.parquet", *(f"{b}/{name}.parquet" for b in brackets for name in BOOK)]
+    return {name: file_hash(folder / name) for name in names}
+
+
 @dataclass(frozen=True, eq=False)
 class _Result:
     """The tables of a backtest."""
@@ -144,12 +150,14 @@ class Backtest(_Result):
         self,
         folder: str | Path,     # may be there
     ) -> Path:                  # the folder
-        """Writes it."""
+        """Writes it, all of it or nothing that can be read."""
         folder = Path(folder)
+        (folder / "backtest.json").unlink(missing_ok=True)
         write_table(self.orders, folder / "orders.parquet", ORDERS)
         for bracket, book in self.books.items():
             book.save(folder / bracket)
-        said = {"signal": self.signal, "origin": self.origin, "data": self.data, "settings": asdict(self.settings), "counts": self.counts}
+        said = {"signal": self.signal, "origin": self.origin, "data": self.data, "settings": asdict(self.settings), "counts": self.counts,
+                "tables": _hashes(folder, self.books)}  # fmt: skip
         with atomic_file(folder / "backtest.json") as part:
             part.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n")
         return folder
@@ -159,9 +167,21 @@ class Backtest(_Result):
         cls,
         folder: str | Path,     # as of `save`
     ) -> "Backtest":            # the same
-        """Reads it."""
+        """Reads it.
+
+        Raises
+        ------
+        ValueError
+            If the folder does not hold one whole backtest: an interrupted save, a damaged or a foreign file.
+        """
         folder = Path(folder)
-        said = json.loads((folder / "backtest.json").read_text())
+        try:
+            said = json.loads((folder / "backtest.json").read_text())
+            stored, hashes = said["tables"], _hashes(folder, said["settings"]["brackets"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"{folder} holds no whole backtest, as `Backtest.save` leaves it: {error}") from None
+        if wrong := [n for n in hashes if hashes[n] != stored.get(n)]:
+            raise ValueError(f"{folder / wrong[0]} is not the table that was saved with {folder / 'backtest.json'}: the backtest must be run or saved again")
         settings = settings_of(said["settings"])
         books = {b: load_book(folder / b) for b in settings.brackets}
         return cls(said["signal"], said["origin"], said["data"], settings, read_table(folder / "orders.parquet", schema=ORDERS), books, said["counts"])
