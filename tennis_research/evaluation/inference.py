@@ -127,17 +127,21 @@ def bootstrap_pvalue(
     """
     if side not in SIDES:
         raise ValueError(f"unknown side {side!r}: one of {', '.join(SIDES)}")
-    sums = _moments(_parts(profit, risk, block))
-    m = len(sums)
+    parts = _parts(profit, risk, block)
+    sums, m = _moments(parts), len(parts)
     estimate, var = (float(x) for x in _ratio_t(sums.sum(axis=0), m))
-    out = {"estimate": estimate, "se": float(np.sqrt(var)), "n": len(profit), "blocks": m}
-    if var <= 1e-20 * max(estimate**2, 1e-12):
+    flat = ((parts[:, 0] - estimate * parts[:, 1]) ** 2).sum() <= 1e-20 * (parts[:, 0] ** 2).sum()  # equal returns, but for rounding
+    out = {"estimate": estimate, "se": 0.0 if flat else float(np.sqrt(var)), "n": len(profit), "blocks": m}
+    if flat:
         return {"p": 1.0, "t": float("nan")} | out
     draws, drawn_var = _ratio_t(resampled_sums(sums, reps, seed), m)
     gap, flat = draws - estimate, drawn_var <= 1e-10 * var  # a resample of equal blocks: as far out as can be, on the side of its gap
     drawn = np.where(flat, np.where(np.abs(gap) <= 1e-9 * np.sqrt(var), 0.0, np.copysign(np.inf, gap)), gap / np.sqrt(np.where(flat, 1.0, drawn_var)))
     t = (estimate - null) / np.sqrt(var)
     upper, lower = (1 + (drawn >= t).sum()) / (reps + 1), (1 + (drawn <= t).sum()) / (reps + 1)
+    own = parts[:, 0] / parts[:, 1]
+    if own.min() >= null > -1:  # no block fell short, so no resample can
+        upper = max(upper, float(np.exp(-np.log((1 + own) / (1 + null)).sum())))
     return {"p": float({"greater": upper, "less": lower, "two": min(1.0, 2 * min(upper, lower))}[side]), "t": float(t)} | out
 
 # %% ../../nbs/52a_evaluation.inference.ipynb #4a4de8c5
