@@ -246,6 +246,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                          'tennis_research/evaluation/inference.py'),
                                                       'tennis_research.evaluation.inference._stretches': ( 'evaluation.inference.html#_stretches',
                                                                                                            'tennis_research/evaluation/inference.py'),
+                                                      'tennis_research.evaluation.inference.bet_spread': ( 'evaluation.inference.html#bet_spread',
+                                                                                                           'tennis_research/evaluation/inference.py'),
                                                       'tennis_research.evaluation.inference.bets_needed': ( 'evaluation.inference.html#bets_needed',
                                                                                                             'tennis_research/evaluation/inference.py'),
                                                       'tennis_research.evaluation.inference.block_labels': ( 'evaluation.inference.html#block_labels',

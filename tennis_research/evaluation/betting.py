@@ -9,7 +9,7 @@ __all__ = ['CONTEXT', 'JUDGED', 'judge', 'entry_label', 'metrics', 'intervals', 
 import numpy as np
 import polars as pl
 
-from .inference import BLOCKS, bets_needed, block_labels, bootstrap_pvalue, design_effect, drawdown_interval, max_drawdown, ratio_interval
+from .inference import BLOCKS, bet_spread, bets_needed, block_labels, bootstrap_pvalue, drawdown_interval, max_drawdown, ratio_interval
 from .multiple import adjusted
 from ..lake import check_schema
 
@@ -89,8 +89,8 @@ def _ratio(top: np.ndarray, bottom: np.ndarray) -> float | None:
 
 
 def _sharpe(sums: np.ndarray) -> float | None:
-    """Mean over standard deviation; None where there is no spread."""
-    return float(sums.mean() / sums.std(ddof=1)) if len(sums) > 1 and sums.std() > 0 else None
+    """Mean over standard deviation; None where there is no spread but that of rounding."""
+    return float(sums.mean() / sums.std(ddof=1)) if len(sums) > 1 and sums.std() > 1e-9 * np.abs(sums).max() else None
 
 
 def entry_label(
@@ -109,7 +109,7 @@ def metrics(
     power: float = 0.8,     # its power
 ) -> dict[str, float | int | str | None]:  # money in GBP, ratios per unit risked; None where a figure has nothing to rest on
     """Figures of a ledger; an empty one has zeros and Nones."""
-    live = check_schema(book, JUDGED, "ledger").filter(pl.col("risk") > 0)
+    live = check_schema(book, JUDGED, "ledger").filter(pl.col("risk") > 0).sort("placed_ns", "bet_id")
     risk, profit = live["risk"].to_numpy(), live["profit"].to_numpy()
     closed, judged = live.filter(pl.col("clv").is_not_null()), live.filter(pl.col("basis") != "none")
     won = live["outcome"].replace_strict({"win": 1.0, "half_win": 0.5, "loss": 0.0, "half_loss": 0.0}, default=None, return_dtype=pl.Float64).drop_nulls()
@@ -125,11 +125,10 @@ def metrics(
     if len(by_match) > 1:
         weeks = (live["placed_ns"].to_numpy() // 86_400_000_000_000 + 3) // 7
         year = _sharpe(np.bincount(weeks - weeks.min(), profit))
-        own = profit / risk
-        edge, spread, design = out["roi"], float(own.std()), design_effect(profit, risk, live["match_id"].to_numpy())
+        edge, spread = out["roi"], bet_spread(profit, risk, live["match_id"].to_numpy())
         out["sharpe_year"] = None if year is None else year * 52**0.5
-        if edge > 0 and spread > 0 and np.isfinite(design) and design > 0:
-            out["bets_needed"] = bets_needed(edge, spread, level, power, design)
+        if edge > 0 and spread > 1e-6 * edge:
+            out["bets_needed"] = bets_needed(edge, spread, level, power)
     return out
 
 # %% ../../nbs/52d_evaluation.betting.ipynb #505b27ae
@@ -141,7 +140,7 @@ def intervals(
     level: float = 0.95,                # coverage, in (0, 1)
 ) -> pl.DataFrame:                      # figure, block, estimate, low, high, n (bets), blocks, note; nulls where there are fewer than two blocks
     """Intervals of ROI, CLV, closing ROI, entry-adjusted ROI and drawdown."""
-    live, rows = check_schema(book, JUDGED, "ledger").filter(pl.col("risk") > 0), []
+    live, rows = check_schema(book, JUDGED, "ledger").filter(pl.col("risk") > 0).sort("placed_ns", "bet_id"), []
     for name, figure in (("profit", "roi"), ("clv", "clv"), ("closing", "closing_roi"), ("entry", "entry_adjusted_roi"), ("drawdown", "drawdown")):
         part = live if name == "drawdown" else live.filter(pl.col(name).is_not_null())
         risk, note = part["risk"].to_numpy(), entry_label(part["basis"]) if name == "entry" else ""
@@ -161,7 +160,7 @@ def by_band(
     edges: tuple[float, ...] = (1.25, 1.5, 2.0, 3.0, 5.0),  # inner edges in decimal odds as a back bet, rising
     reps: int = 2000,               # bootstrap repetitions, by match
     seed: int = 0,                  # seed of the bootstrap
-) -> pl.DataFrame:                  # band, bets, matches, turnover, profit, roi, low, high, p, p_holm; bands without bets are left out, nulls under two matches
+) -> pl.DataFrame:                  # band, bets, matches, turnover, profit, roi, low, high, p (two-sided), p_holm; bands with bets, nulls under 2 matches
     """Yield by odds band."""
     live = check_schema(book, JUDGED, "ledger").filter(pl.col("risk") > 0)
     cuts, rows = (1.0, *edges, np.inf), []
@@ -175,7 +174,7 @@ def by_band(
                "turnover": risk.sum(), "profit": profit.sum(), "roi": _ratio(profit, risk), "low": None, "high": None, "p": None}  # fmt: skip
         if row["matches"] > 1:
             got = ratio_interval(profit, risk, match, reps, seed)
-            row |= {"low": got["low"], "high": got["high"], "p": bootstrap_pvalue(profit, risk, match, reps=reps, seed=seed)["p"]}
+            row |= {"low": got["low"], "high": got["high"], "p": bootstrap_pvalue(profit, risk, match, side="two", reps=reps, seed=seed)["p"]}
         rows.append(row)
     schema = {"band": pl.String(), "bets": pl.Int64(), "matches": pl.Int64()} | dict.fromkeys(("turnover", "profit", "roi", "low", "high", "p"), pl.Float64())
     out, told = pl.DataFrame(rows, schema=schema), [r["p"] for r in rows if r["p"] is not None]

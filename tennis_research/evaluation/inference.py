@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLOCKS', 'SIDES', 'block_labels', 'ratio_interval', 'bootstrap_pvalue', 'null_ledger', 'null_pvalues', 'max_drawdown',
-           'drawdown_interval', 'bets_needed', 'design_effect']
+           'drawdown_interval', 'bets_needed', 'bet_spread', 'design_effect']
 
 # %% ../../nbs/52a_evaluation.inference.ipynb #1fbbc87a
 from statistics import NormalDist
@@ -90,6 +90,7 @@ def ratio_interval(
     totals, estimate = resampled_sums(parts, reps, seed), float(parts[:, 0].sum() / parts[:, 1].sum())
     draws = totals[:, 0] / totals[:, 1]
     low, high = _interval(draws, estimate, jackknife(parts), level, method)
+    low, high = min(low, estimate), max(high, estimate)  # equal returns: rounding may put all draws on one side
     return {"estimate": estimate, "low": low, "high": high, "se": float(draws.std(ddof=1)), "n": len(profit), "blocks": len(parts)}
 
 # %% ../../nbs/52a_evaluation.inference.ipynb #40797e53
@@ -243,7 +244,7 @@ def drawdown_interval(
 # %% ../../nbs/52a_evaluation.inference.ipynb #4326f898
 def bets_needed(
     edge: float,            # return per unit risked that is to be told from 0, above 0
-    spread: float,          # standard deviation of the return of one unit risked, above 0; sqrt(odds - 1) at fair odds
+    spread: float,          # standard deviation of the return of one unit risked, above 0; sqrt(odds - 1) at fair odds; see `bet_spread`
     level: float = 0.05,    # one-sided level of the test, in (0, 1)
     power: float = 0.8,     # chance to find an edge of that size, in (level, 1)
     design: float = 1.0,    # design effect of the blocks, above 0; see `design_effect`
@@ -264,12 +265,26 @@ def bets_needed(
     return int(np.ceil((z * spread / edge) ** 2 * design))
 
 
+def bet_spread(
+    profit: np.ndarray,     # profit of each bet, (n,)
+    risk: np.ndarray,       # what each bet risked, above 0, (n,)
+    block: np.ndarray | None = None,  # block of each bet, any labels, (n,); None: every bet stands alone
+) -> float:                 # standard deviation of the return of one unit risked, at least 0
+    """Spread of a bet's return as it weighs in the ROI: large risks count for more, and with `block` the design effect is inside.
+
+    Notes
+    -----
+    sqrt(n) times the standard error of the ROI. With equal risks and without blocks it is the plain standard deviation.
+    """
+    parts = _parts(profit, risk, np.arange(len(profit)) if block is None else block)
+    return float(np.sqrt(len(profit) * _ratio_t(_moments(parts).sum(axis=0), len(parts))[1]))
+
+
 def design_effect(
     profit: np.ndarray,     # profit of each bet, (n,)
     risk: np.ndarray,       # what each bet risked, above 0, (n,)
     block: np.ndarray,      # block of each bet, any labels, (n,)
 ) -> float:                 # variance of the return by blocks over that by single bets; NaN where single bets have no spread
     """How much less a bet is worth as evidence because bets come in blocks."""
-    alone, blocked = (float(_ratio_t(_moments(parts).sum(axis=0), len(parts))[1])
-                      for parts in (_parts(profit, risk, np.arange(len(block))), _parts(profit, risk, block)))  # fmt: skip
-    return blocked / alone if alone > 0 else float("nan")
+    alone = bet_spread(profit, risk)
+    return (bet_spread(profit, risk, block) / alone) ** 2 if alone > 0 else float("nan")
