@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from ..evaluation.betting import JUDGED, by_band, entry_label, intervals, metrics
-from ..evaluation.inference import ratio_interval
+from ..evaluation.inference import bootstrap_pvalue, ratio_interval
 from ..figures import COLOURS, Table, figure, forest_figure, lines, table
 from ..lake import check_schema
 from .attribution import SAYS, HalfLife, spoken_time
@@ -134,9 +134,9 @@ def band_figure(
     bands = by_band(judged, reps=reps, seed=seed).filter(pl.col("low").is_not_null())
     if not len(bands):
         return _bare("No odds band has bets on two matches: there is no yield to draw", "ROI", "odds", origin)
-    sure = bands.filter((pl.col("low") > 0) | (pl.col("high") < 0))
-    said = ", ".join(f"{r['band']} ({_pct(r['roi'])})" for r in sure.iter_rows(named=True))
-    title = f"ROI by odds band: {f'away from zero in {said}' if said else 'no band is away from zero'}; total {_pct(metrics(judged)['roi'])}"
+    said = ", ".join(f"{r['band']} ({_pct(r['roi'])})" for r in bands.filter(pl.col("p_holm") <= 0.05).iter_rows(named=True))
+    sure = f"away from zero beyond chance in {said}" if said else "no band is away from zero beyond chance"
+    title = f"ROI by odds band: {sure}; total {_pct(metrics(judged)['roi'])}"
     labels = [f"{r['band']}, {r['bets']:,} bets" for r in bands.iter_rows(named=True)]
     return forest_figure(
         title,
@@ -160,7 +160,7 @@ def clv_figure(
     if not len(closed):
         return _bare(f"No close is known for any of {len(live):,} bets: there is no CLV", "CLV", "bets", origin)
     risk, clv = closed["risk"].to_numpy(), closed["clv"].to_numpy()
-    ends = ratio_interval(clv * risk, risk, closed["match_id"].to_numpy(), reps, seed) if got["matches"] > 1 else {"low": None, "high": None}
+    ends = ratio_interval(clv * risk, risk, closed["match_id"].to_numpy(), reps, seed) if closed["match_id"].n_unique() > 1 else {"low": None, "high": None}
     title = (f"CLV {_pct(got['clv'], 2)} ({_pct(ends['low'], 2)} to {_pct(ends['high'], 2)}), {got['beat_close']:.0%} of bets beat the close; "
              f"entry-adjusted ROI {_pct(got['entry_adjusted_roi'])} ({entry_label(live['basis'])})")  # fmt: skip
     fig = figure(title, "CLV: odds taken against the fair close, %", "bets", f"{len(closed):,} of {len(live):,} bets have a close", origin)
@@ -287,15 +287,16 @@ def fold_figure(
     """Entry-adjusted ROI of each test window and of all."""
     total = table_.filter(pl.col("fold").is_null()).row(0, named=True)
     folds = table_.filter((pl.col("fold") > 0) & pl.col("entry_adjusted").is_not_null())
-    told = pl.concat([folds, table_.filter(pl.col("fold").is_null())]).filter(pl.col("entry_low").is_not_null())
-    if not len(told):
-        return _bare("No bets in any walk-forward fold", "ROI", "fold", origin)
-    negative, label = int((folds["entry_adjusted"] < 0).sum()), total["entry_label"]
-    whole = f"{_pct(total['entry_adjusted'])} entry-adjusted ({label}); one-sided p {total['entry_p']:.3f}"
+    told = pl.concat([folds, table_.filter(pl.col("fold").is_null())])
+    if not len(folds):
+        why = f"No entry price and no close is known for any of {total['bets']:,} tested bets" if total["bets"] else "No bets in any walk-forward fold"
+        return _bare(why, "ROI", "fold", origin)
+    negative, label, p = int((folds["entry_adjusted"] < 0).sum()), total["entry_label"], total["entry_p"]
+    whole = f"{_pct(total['entry_adjusted'])} entry-adjusted ({label}); one-sided p {'unknown' if p is None else f'{p:.3f}'}"
     title = f"Walk forward: {negative} of {len(folds)} folds lose, all together {whole}"
-    labels = [f"{r['name']}, {r['bets']:,} bets" for r in told.iter_rows(named=True)]
+    labels = [f"{r['name']}, {r['bets']:,} bets" + ("" if r["entry_low"] is not None else " (no interval)") for r in told.iter_rows(named=True)]
     what = "estimate in part" if label.startswith("estimate") else "measured"
-    ends = (100 * told[c] for c in ("entry_adjusted", "entry_low", "entry_high"))
+    ends = (100 * told[c].fill_null(told["entry_adjusted"]) for c in ("entry_adjusted", "entry_low", "entry_high"))
     return forest_figure(
         title,
         labels,
@@ -356,7 +357,9 @@ def roi_figure(
         return _bare(f"No bets on two matches under {bracket} fills: there is no return to draw", "return", "figure", origin)
     shown = [rows[f, b] for f in label for b in books if (f, b) in rows]
     _, estimate, low, high = rows["roi", bracket]
-    sure = "above zero" if low > 0 else "below zero" if high < 0 else "not told from zero"
+    money = books[bracket].filter(pl.col("risk") > 0).select("profit", "risk", "match_id")     # on two matches or more, else there is no interval
+    p = bootstrap_pvalue(*(c.to_numpy() for c in money), side="two", reps=reps, seed=seed)["p"]
+    sure = "above zero" if low > 0 and p <= 0.05 else "below zero" if high < 0 and p <= 0.05 else "not told from zero"
     title = f"{bracket.capitalize()} fills: net ROI {_pct(estimate)} ({_pct(low)} to {_pct(high)}), {sure}"
     ends = (100 * np.array([r[i] for r in shown]) for i in (1, 2, 3))
     return forest_figure(title, [r[0] for r in shown], *ends, x="return, % of risk, with the widest 95 % interval", n=_size(books[bracket]), origin=origin)
