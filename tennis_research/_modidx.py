@@ -4451,6 +4451,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                'tennis_research/trading/folds.py'),
                                                'tennis_research.trading.folds.FoldSettings.__post_init__': ( 'trading.folds.html#foldsettings.__post_init__',
                                                                                                              'tennis_research/trading/folds.py'),
+                                               'tennis_research.trading.folds.TooFewError': ( 'trading.folds.html#toofewerror',
+                                                                                              'tennis_research/trading/folds.py'),
                                                'tennis_research.trading.folds._checked': ( 'trading.folds.html#_checked',
                                                                                            'tennis_research/trading/folds.py'),
                                                'tennis_research.trading.folds._day': ( 'trading.folds.html#_day',

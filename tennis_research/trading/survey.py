@@ -15,12 +15,12 @@ import numpy as np
 import polars as pl
 
 from ..evaluation.betting import intervals, metrics
-from ..evaluation.inference import BLOCKS, bootstrap_pvalue, ratio_interval
+from ..evaluation.inference import BLOCKS, block_labels, bootstrap_pvalue, ratio_interval
 from ..evaluation.multiple import adjusted
 from ..lake import read_table
 from .attribution import HalfLife, attribute, attribution_table, half_life, later_edges, mid_probs, steps_of
 from .backtest import Backtest, backtest, reconcile
-from .folds import Fold, FoldError, FoldSettings, by_fold, fold_rows, walk_forward
+from .folds import Fold, FoldSettings, TooFewError, by_fold, fold_rows, walk_forward
 from .signals import Signal
 from .trader import BacktestSettings
 from .worlds import World, tape_quotes
@@ -60,7 +60,7 @@ SURVEY = {
     **dict.fromkeys(("world", "origin", "signal", "bracket"), pl.String()), **dict.fromkeys(("bets", "voids", "matches"), pl.Int64()),
     **dict.fromkeys(("turnover", "profit", "roi", "low", "high"), pl.Float64()),    # GBP; net, per unit risked, widest 95 % interval
     "block": pl.String(),                                       # what was drawn whole in it
-    **dict.fromkeys(("p", "p_holm"), pl.Float64()),             # one-sided, ROI above zero, by match; corrected for all signals of the bracket
+    **dict.fromkeys(("p", "p_holm"), pl.Float64()),             # one-sided, ROI above zero, by the same blocks; corrected for all signals of the bracket
     **dict.fromkeys(("gross_roi", "clv", "closing_roi", "entry_adjusted_roi"), pl.Float64()), "entry_label": pl.String(), "bets_needed": pl.Int64(),
     **dict.fromkeys(("drawdown", "seconds"), pl.Float64()),
 }  # fmt: skip
@@ -73,8 +73,10 @@ def _row(result: Result, bracket: str, reps: int, seed: int) -> dict:
     wide = intervals(book, BLOCKS, reps, seed).filter((pl.col("figure") == "roi") & pl.col("low").is_not_null())
     wide = wide.with_columns(width=pl.col("high") - pl.col("low")).sort("width", descending=True, maintain_order=True)
     best = wide.row(0, named=True) if len(wide) else {"low": None, "high": None, "block": None}
-    money = (live[c].to_numpy() for c in ("profit", "risk", "match_id"))
-    p = bootstrap_pvalue(*money, reps=reps, seed=seed)["p"] if found["matches"] > 1 else None
+    p = None
+    if best["block"]:
+        label = block_labels(best["block"], live["match_id"], live["tournament"], live["placed_ns"])
+        p = bootstrap_pvalue(live["profit"].to_numpy(), live["risk"].to_numpy(), label, reps=reps, seed=seed)["p"]
     needed = found["bets_needed"]
     return {k: found.get(k) for k in SURVEY if k in found} | {
         "world": result.world, "origin": result.done.origin, "signal": result.signal.name, "bracket": bracket, "p": p, "seconds": result.seconds,
@@ -195,7 +197,7 @@ def folds_of(
     book = result.done.judged(bracket)
     try:
         folds = walk_forward(fold_rows(book, result.place.outcomes.known), settings or FoldSettings(first=0.1))
-    except FoldError:
+    except TooFewError:
         return None
     return folds, by_fold(book, folds, reps=reps, seed=seed)
 
