@@ -162,7 +162,7 @@ def report(
     TriedError
         If the trial was never announced, `p` is outside [0, 1] or `sharpe` not finite.
     """
-    if key not in {e["key"] for e in _entries(path)[0] if e["kind"] == "announce"}:
+    if key not in {e["key"] for e in _entries(path)[0] if e.get("kind") == "announce"}:
         raise TriedError(f"{path}: trial {key!r} was never announced; announce it before it is run")
     if p is not None and not 0 <= p <= 1:
         raise TriedError(f"trial {key}: p is {p!r}; it must be in [0, 1]")
@@ -185,17 +185,19 @@ def tried(
     Raises
     ------
     TriedError
-        If a line does not follow the one before it.
+        If a line does not follow the one before it, or is neither an announcement nor the report of an announced trial.
     """
     entries, wrong, _ = _entries(path)
     if broken := [f for f in wrong if f.startswith("broken")]:
         raise TriedError(f"{path}: {broken[0].removeprefix('broken: ')}")
     rows: dict[str, dict] = {}
     for e in entries:
-        if e["kind"] == "announce":
+        if e.get("kind") == "announce":
             row = rows.setdefault(e["key"], {k: e[k] for k in ("family", "name", "key", "data", "note")} | {"runs": 0, "announced_ns": e["ns"]}
                                   | {"settings": json.dumps(e["settings"], sort_keys=True), "p": None, "sharpe": None, "blocks": None})  # fmt: skip
             row["runs"] += 1
+        elif e.get("kind") != "report" or e.get("key") not in rows:
+            raise TriedError(f"{path}: entry {e['seq']} is neither an announcement nor the report of an announced trial; something was added by hand")
         else:
             rows[e["key"]] |= {k: e[k] for k in ("p", "sharpe", "blocks") if e[k] is not None} | ({"note": e["note"]} if e["note"] else {})
     out = pl.DataFrame(list(rows.values()), schema=TRIED)
