@@ -66,8 +66,8 @@ SURVEY = {
 }  # fmt: skip
 
 
-def _row(result: Result, bracket: str, reps: int, seed: int) -> dict:
-    """One row of SURVEY, without the correction."""
+def _row(result: Result, bracket: str, reps: int, seed: int, tries: int) -> dict:
+    """One row of SURVEY, without the correction; p is drawn often enough to be told from zero after `tries`."""
     book = result.done.judged(bracket)
     found, live = metrics(book), book.filter(pl.col("risk") > 0)
     wide = intervals(book, BLOCKS, reps, seed).filter((pl.col("figure") == "roi") & pl.col("low").is_not_null())
@@ -76,7 +76,7 @@ def _row(result: Result, bracket: str, reps: int, seed: int) -> dict:
     p = None
     if best["block"]:
         label = block_labels(best["block"], live["match_id"], live["tournament"], live["placed_ns"])
-        p = bootstrap_pvalue(live["profit"].to_numpy(), live["risk"].to_numpy(), label, reps=reps, seed=seed)["p"]
+        p = bootstrap_pvalue(live["profit"].to_numpy(), live["risk"].to_numpy(), label, reps=max(reps, 40 * tries), seed=seed)["p"]
     needed = found["bets_needed"]
     return {k: found.get(k) for k in SURVEY if k in found} | {
         "world": result.world, "origin": result.done.origin, "signal": result.signal.name, "bracket": bracket, "p": p, "seconds": result.seconds,
@@ -85,11 +85,11 @@ def _row(result: Result, bracket: str, reps: int, seed: int) -> dict:
 
 def survey_table(
     results: Sequence[Result],  # all that were run, the bad ones too
-    reps: int = 1000,           # bootstrap repetitions
+    reps: int = 1000,           # bootstrap repetitions; for p at least 40 a result, or no p-value could pass the correction
     seed: int = 0,              # of the bootstrap
 ) -> pl.DataFrame:              # SURVEY, one row a result and bracket
     """What came of every signal in every bracket."""
-    rows = [_row(r, b, reps, seed) | {"p_holm": None} for r in results for b in r.done.settings.brackets]
+    rows = [_row(r, b, reps, seed, len(results)) | {"p_holm": None} for r in results for b in r.done.settings.brackets]
     frame = pl.DataFrame(rows, schema=SURVEY, orient="row") if rows else pl.DataFrame(schema=SURVEY)
     parts = []
     for bracket in frame["bracket"].unique(maintain_order=True):
