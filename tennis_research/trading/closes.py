@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ..config import check_fields, option, settings as project_settings
+from ..config import ConfigError, check_fields, option, settings as project_settings
 from ..fair.ratings import elo, elo_prob, timeline
 from ..formats import format_for
 from ..market.choice import DevigChoice, choose_devig
@@ -47,19 +47,26 @@ class ClosesSettings:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for name, known in (("seasons", None), ("tours", {"ATP", "WTA"}), ("books", None)):
+            asked = getattr(self, name)
+            if not asked or (known and not known.issuperset(asked)):
+                raise ConfigError(f"{name}: {asked!r} must name at least one" + (f", out of {', '.join(sorted(known))}" if known else ""))
 
 
 def _scores(closing: Closing, frame: pl.DataFrame) -> pl.DataFrame:
     """Level, sets won and games by set of each row, in the order of the file: winner first."""
     columns = [f"{side}{k}" for k in range(1, 6) for side in "WL"] + ["Wsets", "Lsets"]
-    parts = []
-    for name, path in closing.files.filter(pl.col("file").is_in(frame["file"].unique().to_list())).select("file", "path").iter_rows():
-        raw = _read(Path(path)).with_row_index("row", offset=2)
+    names, parts = pl.col("Winner", "Loser").cast(pl.String).str.strip_chars(), []
+    used = closing.files.filter(pl.col("file").is_in(frame["file"].unique().to_list()) & (pl.col("note") == ""))
+    for name, path in used.select("file", "path").iter_rows():
+        raw = _read(Path(path)).with_row_index("row", offset=2).with_columns(names)
+        pair = (pl.min_horizontal("Winner", "Loser").alias("player_a"), pl.max_horizontal("Winner", "Loser").alias("player_b"))
         there = {c: pl.col(c).cast(pl.Float64, strict=False) if c in raw.columns else pl.lit(None, pl.Float64) for c in columns}
         number = [e.cast(pl.Int16, strict=False).alias(c) for c, e in there.items()]
         level = next((pl.col(c).cast(pl.String) for c in ("Series", "Tier") if c in raw.columns), pl.lit(None, pl.String))
-        parts.append(raw.select(pl.lit(name).alias("file"), pl.col("row").cast(pl.Int64), level.alias("level"), *number))
-    return frame.join(pl.concat(parts).unique(["file", "row"], keep="first", maintain_order=True), on=["file", "row"], how="left", maintain_order="left")
+        parts.append(raw.select(pl.lit(name).alias("file"), pl.col("row").cast(pl.Int64), *pair, level.alias("level"), *number))
+    key = ["file", "row", "player_a", "player_b"]   # the site calls the files of both tours 2019.xlsx
+    return frame.join(pl.concat(parts).unique(key, keep="first", maintain_order=True), on=key, how="left", maintain_order="left")
 
 # %% ../../nbs/73u_trading.closes.ipynb #56b3060a
 @lru_cache(maxsize=4096)
@@ -230,16 +237,23 @@ def closes_source(
     Raises
     ------
     SourceError
-        If the folder is missing, or holds no price of these seasons.
+        If the folder is missing, or holds no price of these seasons, tours or books.
     """
     asked, odds = asked or ClosesSettings(), Path(odds) if odds else project_settings().find("odds")
     if odds is None or not odds.exists():
         raise SourceError(f"closing prices are missing: no folder {odds or project_settings().data / 'odds'}; `make data` names the source")
     closing = load_closing([odds], screen_files=True)
-    missing = [b for b in (*asked.books, asked.judge) if f"{b}_a" not in closing.frame.columns]
+    left_out = [(f, "file left out", f"{n} rows: {why}") for f, n, why in closing.files.filter(pl.col("note") != "").select("file", "rows", "note").iter_rows()]
+    if not len(closing):
+        raise SourceError(f"{odds}: no bookmaker file with prices among {closing.files.height}" + "".join(f"; {f}: {why}" for f, _, why in left_out[:1]))
+    there = [c[:-2] for c in closing.frame.columns if c.endswith("_a") and c not in ("player_a", "rank_a", "odds_a")]
+    missing = [b for b in (*asked.books, asked.judge) if b not in there]
+    if missing:
+        raise SourceError(f"{odds}: no prices of bookmaker {missing[0]!r}; books and judge can be {', '.join(there)}")
     frame, told = _neutral_matches(closing, asked)
-    if missing or not len(frame):
-        raise SourceError(f"{odds}: " + (f"no prices of bookmaker {missing[0]!r}" if missing else f"no prices of {min(asked.seasons)} to {max(asked.seasons)}"))
+    if not len(frame):
+        years = f"{closing.frame['year'].min()} to {closing.frame['year'].max()}"
+        raise SourceError(f"{odds}: no prices of {' and '.join(asked.tours)}, seasons {min(asked.seasons)} to {max(asked.seasons)}; the files have {years}")
     frame = _scores(closing, frame)
     schedule, quotes = _offers(frame, asked)
     beliefs, fair = _beliefs(closing, frame, asked)
@@ -252,4 +266,4 @@ def closes_source(
         pl.format("{} row {}", "file", "row"), "rule", pl.format("{} {}", "book", pl.col("detail").fill_null("")))
     source = Source("real", {"schedule": schedule, "quotes": quotes, "beliefs": beliefs}, {"beliefs": tuple(BELIEFS)}, {}, data_version([odds])[0][:16])
     outcomes = Outcomes(results, known, closes.with_columns(entry_known=pl.lit(False)).select(list(CLOSES)))
-    return World(source, outcomes, rejects_frame([*told, *wrong, *left.iter_rows()]))
+    return World(source, outcomes, rejects_frame([*left_out, *told, *wrong, *left.iter_rows()]))
