@@ -81,25 +81,45 @@ def shown_columns(
     shown: Mapping[str, str],       # column -> why it was known at the time
     refused: Mapping[str, str],     # column -> why it is not shown
     what: str,                      # name of the file
-    columns: tuple[str, ...] | None = None,     # wanted; None: all that are shown
+    columns: tuple[str, ...] | None = None,     # wanted; None: all that are shown and there
 ) -> pl.DataFrame:                  # these columns
     """What of a file was known at the time.
 
     Raises
     ------
     SourceError
-        If a wanted column is not on the list, or the file has a column on which nobody has decided.
+        If a wanted column is not on the list or not in the file, or the file has a column on which nobody has decided.
     """
     for name in columns or ():
-        if name not in shown:
-            raise SourceError(f"{what}: column {name!r} is refused: {refused.get(name, 'nobody has written down why it would have been known at the time')}")
+        if name not in shown or name not in frame.columns:
+            why = refused.get(name, "nobody has written down why it would have been known at the time")
+            raise SourceError(f"{what}: column {name!r} is " + ("missing" if name in shown else f"refused: {why}"))
     new = [c for c in frame.columns if c not in shown and c not in refused]
     if new:
         raise SourceError(f"{what}: column {new[0]!r} is on neither list; say there whether it was known at the time, and why")
-    missing = [c for c in columns or shown if c not in frame.columns]
-    if missing:
-        raise SourceError(f"{what}: column {missing[0]!r} is missing")
-    return frame.select(list(columns or shown))
+    return frame.select(columns or [c for c in shown if c in frame.columns])
+
+# %% ../../nbs/73s_trading.contracts.ipynb #c39a6041
+def _opened(path: Path, needed: Mapping[pl.DataType, str]) -> pl.DataFrame:
+    """A file, with the columns that a world is made of in their types."""
+    try:
+        frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise SourceError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    types = {name: kind for kind, names in needed.items() for name in names.split()}
+    for name, kind in types.items():
+        if name not in frame.columns:
+            raise SourceError(f"{path.name}: column {name!r} is missing")
+        if kind.is_numeric() and not (frame.schema[name].is_numeric() or frame.schema[name] == pl.Null):
+            raise SourceError(f"{path.name}: column {name!r} is {frame.schema[name]}, not a number")
+    return frame.with_columns(pl.col(n).cast(k, strict=False) for n, k in types.items())
+
+# %% ../../nbs/73s_trading.contracts.ipynb #8317a866
+def _without(frame: pl.DataFrame, faults: Mapping[str, pl.Expr], match: str) -> tuple[pl.DataFrame, list]:
+    """Rows without a fault; and how many of each match had which, the first of several."""
+    marked = frame.with_columns(pl.coalesce([pl.when(bad).then(pl.lit(why)) for why, bad in faults.items()]).alias("_why"))
+    bad = marked.filter(pl.col("_why").is_not_null()).group_by(match, "_why").len().sort(match, "_why")
+    return marked.filter(pl.col("_why").is_null()).drop("_why"), [(m or "no name", why, f"{n} rows") for m, why, n in bad.iter_rows()]
 
 # %% ../../nbs/73s_trading.contracts.ipynb #0d336a60
 @lru_cache(maxsize=100_000)
@@ -139,48 +159,51 @@ class ContractSettings:
     def __post_init__(self) -> None:
         check_fields(self)
 
-
+# %% ../../nbs/73s_trading.contracts.ipynb #14c675c7
 def _sides(frame: pl.DataFrame, match: str) -> pl.DataFrame:
     """Adds `selection`: 1 for the ticker that comes first."""
     first = frame.group_by(match).agg(pl.col("ticker").min().alias("_first"))
     return frame.join(first, on=match, how="left", maintain_order="left").with_columns(
         selection=pl.when(pl.col("ticker") == pl.col("_first")).then(pl.lit("1")).otherwise(pl.lit("2"))).drop("_first")
 
+# %% ../../nbs/73s_trading.contracts.ipynb #7a58f12d
+def _stand_in(match_id: str, day: date, winner: int | None, best_of: int = 3) -> dict:
+    """What a market paid, as a result: straight sets, each 7-5, or cancelled where it paid neither side in full. Only match odds may be settled on it."""
+    sets = [(7, 5) if winner == 1 else (5, 7)] * (best_of // 2 + 1) if winner else []
+    return {"match_id": match_id, "sport": "tennis", "day": day, "status": "completed" if winner else "cancelled", "winner": winner, "best_of": best_of,
+            "final_set": "tiebreak7", "p1": [u for u, _ in sets], "p2": [v for _, v in sets], "game_winners": None}  # fmt: skip
 
-def _stand_in(match_id: str, day: date, winner: int, best_of: int, status: str = "completed") -> dict:
-    """A result of which only the winner is known: straight sets, each 7-5. Only match odds may be settled on it."""
-    sets = [(7, 5) if winner == 1 else (5, 7)] * (best_of // 2 + 1) if status == "completed" else []
-    return {"match_id": match_id, "sport": "tennis", "day": day, "status": status, "winner": winner, "best_of": best_of, "final_set": "tiebreak7",
-            "p1": [u for u, _ in sets], "p2": [v for _, v in sets], "game_winners": None}  # fmt: skip
+# %% ../../nbs/73s_trading.contracts.ipynb #58f23fde
+_KALSHI_NEEDS = {
+    pl.String(): "ticker event_ticker category match_start_method", pl.Int64(): "minute_ts open_time_ts settlement_ts",
+    pl.Float64(): "yes_bid_close yes_ask_close settlement_value match_start_ts trade_count_in_minute taker_flow_in_minute",
+}  # fmt: skip
+_DAY = pl.col("event_ticker").str.extract(r"-(\d\d[A-Z]{3}\d\d)").str.to_date("%y%b%d", strict=False)    # such as KXATPMATCH-26FEB02KOPFEL
 
-# %% ../../nbs/73s_trading.contracts.ipynb #14c675c7
-def _kalshi_day(ticker: str) -> date:
-    """The day in a ticker such as KXATPMATCH-26FEB02KOPFEL."""
-    return datetime.strptime(ticker.split("-")[1][:7].title(), "%y%b%d").date()
-
-
-def _kalshi_quotes(raw: pl.DataFrame, asked: ContractSettings) -> tuple[pl.DataFrame, list]:
-    """Minutes with a usable quote, and how many were not."""
-    bid, ask = pl.col("yes_bid_close"), pl.col("yes_ask_close")
+# %% ../../nbs/73s_trading.contracts.ipynb #4736c0d8
+def _kalshi_minutes(whole: pl.DataFrame) -> tuple[pl.DataFrame, list]:
+    """Minutes that can be told apart, of markets that were open."""
     faults = {
+        "no name or no time": pl.any_horizontal(pl.col("ticker", "event_ticker", "minute_ts").is_null()), "no day in the name": _DAY.is_null(),
+        "more than two contracts": pl.col("ticker").n_unique().over("event_ticker") > 2,
+        "minute twice": ~pl.struct("ticker", "minute_ts").is_first_distinct(),
+        "after it was settled": pl.col("minute_ts") + 60 >= pl.col("settlement_ts").max().over("event_ticker"),
+    }  # fmt: skip
+    return _without(whole, faults, "event_ticker")
+
+# %% ../../nbs/73s_trading.contracts.ipynb #43fe03b0
+def _kalshi_bars(raw: pl.DataFrame, starts: pl.DataFrame, asked: ContractSettings, play: bool) -> tuple[pl.DataFrame, list]:
+    """Minutes with a usable quote, and how many were not; surely before play, unless that is shown."""
+    bid, ask, start = pl.col("yes_bid_close"), pl.col("yes_ask_close"), pl.col("start_s")
+    early = {"start of play not known": start.is_null(), "in play, or nearly": pl.col("minute_ts") + 60 > start - asked.before_s}
+    faults = ({} if play else early) | {
         "price impossible": ~(bid.is_between(0, 1) & ask.is_between(0, 1)).fill_null(False), "crossed": bid >= ask,
         "nobody bids or asks": (bid < asked.least) | (ask > 1 - asked.least),
         "spread too wide": ask - bid > asked.widest + 1e-9,
     }  # fmt: skip
-    marked = raw.with_columns(pl.coalesce([pl.when(bad).then(pl.lit(why)) for why, bad in faults.items()]).alias("_why"))
-    bad = marked.filter(pl.col("_why").is_not_null()).group_by("event_ticker", "_why").len().sort("event_ticker", "_why")
-    told = [(event, why, f"{n} minutes") for event, why, n in bad.iter_rows()]
-    return marked.filter(pl.col("_why").is_null()).drop("_why"), told
+    return _without(raw.join(starts, on="event_ticker", how="left", maintain_order="left"), faults, "event_ticker")
 
-
-def _before_play(raw: pl.DataFrame, starts: pl.DataFrame, asked: ContractSettings) -> tuple[pl.DataFrame, list]:
-    """Minutes before the start of play; matches without a known start have none."""
-    start = raw.join(starts, on="event_ticker", how="left", maintain_order="left")
-    lost = start.filter(pl.col("start_s").is_null())["event_ticker"].unique().sort().to_list()
-    kept = start.filter(pl.col("minute_ts") + 60 <= pl.col("start_s") - asked.before_s).drop("start_s")
-    return kept, [(e, "start of play not known", "no minute of it is surely before play") for e in lost]
-
-# %% ../../nbs/73s_trading.contracts.ipynb #7a58f12d
+# %% ../../nbs/73s_trading.contracts.ipynb #d25c9d68
 def _kalshi_closes(quotes: pl.DataFrame) -> pl.DataFrame:
     """The fair close: the last mid prices of both sides, brought to a sum of one."""
     last = quotes.sort("known_ns").group_by("match_id", "selection", maintain_order=True).last().with_columns(mid=(pl.col("bid") + pl.col("ask")) / 2)
@@ -188,28 +211,30 @@ def _kalshi_closes(quotes: pl.DataFrame) -> pl.DataFrame:
     return fair.select("match_id", pl.col("match_id").alias("market_id"), "selection", pl.when("both").then("fair_close").alias("fair_close"),
                        entry_known=pl.lit(True)).sort("market_id", "selection")  # fmt: skip
 
-
+# %% ../../nbs/73s_trading.contracts.ipynb #d930d472
 def _kalshi_outcomes(raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, list]:
     """RESULTS with straight sets for whoever won, when they were known, and what is wrong."""
     rows, known, told = [], [], []
-    for (event,), part in raw.group_by("event_ticker", maintain_order=True):
-        paid = dict(part.select("selection", "settlement_value").unique().iter_rows())
-        day = _kalshi_day(event)
-        if sorted(paid.items()) not in ([("1", 0.0), ("2", 1.0)], [("1", 1.0), ("2", 0.0)]):
-            told.append((event, "settled at a price", f"{paid}: bets on it are void"))
-            rows.append(_stand_in(event, day, 1, 3, "cancelled") | {"winner": None})
-        else:
-            rows.append(_stand_in(event, day, 1 if paid["1"] == 1.0 else 2, 3))
-        known.append((event, int(part["settlement_ts"].max()) * 10**9))
+    for (event, day), part in raw.group_by("event_ticker", _DAY.alias("day"), maintain_order=True):
+        paid = sorted(part.select("selection", "settlement_value").drop_nulls().unique().iter_rows())
+        won = {int(s) if v == 1 else 3 - int(s) if v == 0 else None for s, v in paid}
+        if not paid or (end := part["settlement_ts"].max()) is None:
+            told.append((event, "not settled", "no result in the file: bets on it stay open"))
+            continue
+        if len(won) > 1 or None in won:
+            told.append((event, "settled at a price", f"{paid}: bets on it cannot be settled"))
+            won = {None}
+        rows.append(_stand_in(event, day, won.pop()))
+        known.append((event, end * 10**9))
     return pl.DataFrame(rows, schema=RESULTS), pl.DataFrame(known, schema={"match_id": pl.String(), "settled_ns": pl.Int64()}, orient="row"), told
 
-# %% ../../nbs/73s_trading.contracts.ipynb #58f23fde
+# %% ../../nbs/73s_trading.contracts.ipynb #61d94bf6
 KALSHI_FEATURES = {
     "bid": "close of the minute", "ask": "close of the minute", "trades": "in the minute", "flow": "contracts bought less sold by takers in the minute",
     "selection": "whose contract", "bid_before": "the minute before, of the same contract; null where there is none", "ask_before": "the same",
 }  # fmt: skip
 
-
+# %% ../../nbs/73s_trading.contracts.ipynb #c97d5fea
 def kalshi_source(
     play: bool = False,                         # whether to show minutes in play too; then there are no closes
     columns: tuple[str, ...] | None = None,     # columns of the file that are wanted; None: all on the list
@@ -225,18 +250,19 @@ def kalshi_source(
     """
     path = Path(path) if path else project_settings().find("kalshi/kalshi_tennis_minute_bars.parquet")
     if path is None or not path.is_file():
-        raise SourceError(f"Kalshi's price history is missing: no kalshi/kalshi_tennis_minute_bars.parquet under {project_settings().data}")
-    whole = pl.read_parquet(path)
+        where = path or f"kalshi/kalshi_tennis_minute_bars.parquet under {project_settings().data}"
+        raise SourceError(f"Kalshi's price history is missing: no {where}")
+    whole = _opened(path, _KALSHI_NEEDS)
     shown_columns(whole, KALSHI_SHOWN, KALSHI_REFUSED, path.name, columns)
+    whole, unclear = _kalshi_minutes(whole)
     whole = _sides(whole, "event_ticker").sort("minute_ts", "ticker")
     results, known, wrong = _kalshi_outcomes(whole)
     starts = whole.filter(pl.col("match_start_method") == "both_sides_price_discovery").group_by("event_ticker").agg(start_s=pl.col("match_start_ts").min())
     raw = shown_columns(whole.drop("selection"), KALSHI_SHOWN, KALSHI_REFUSED, path.name).with_columns(whole["selection"])
-    cut, lost = (raw, []) if play else _before_play(raw, starts, asked)
-    bars, bad = _kalshi_quotes(cut, asked)
-    return _kalshi_world(bars, results, known, [*wrong, *lost, *bad], asked, play, path)
+    bars, bad = _kalshi_bars(raw, starts, asked, play)
+    return _kalshi_world(bars, results, known, [*unclear, *wrong, *bad], asked, play, path)
 
-# %% ../../nbs/73s_trading.contracts.ipynb #4736c0d8
+# %% ../../nbs/73s_trading.contracts.ipynb #c5f341f7
 def _kalshi_world(bars: pl.DataFrame, results: pl.DataFrame, known: pl.DataFrame, told: list, asked: ContractSettings, play: bool, path: Path) -> World:
     """Tables of usable minutes."""
     at = bars.select(match_id="event_ticker", market_id="event_ticker", known_ns=(pl.col("minute_ts") + 60) * 10**9, selection="selection", bid="yes_bid_close",
@@ -254,28 +280,53 @@ def _kalshi_world(bars: pl.DataFrame, results: pl.DataFrame, known: pl.DataFrame
     source = Source("real", tables, {"minutes": tuple(KALSHI_FEATURES)}, {}, data_version([path])[0][:16])
     return World(source, Outcomes(results.filter(here), known.filter(here), closes), rejects_frame(sorted(told)))
 
-
+# %% ../../nbs/73s_trading.contracts.ipynb #41ea2386
 def _kalshi_schedule(at: pl.DataFrame) -> pl.DataFrame:
     """One market a match; play is due on the day in its ticker, at any time."""
-    events = at.group_by("match_id", maintain_order=True).agg(pl.col("_level").first(), pl.col("_open").min())
-    day = pl.Series("day", [_kalshi_day(e) for e in events["match_id"]], pl.Date)
-    level = pl.col("_level")
-    return events.with_columns(day).select(
-        "match_id", pl.col("match_id").alias("market_id"), pl.lit("match_odds").alias("market"), pl.lit("kalshi").alias("venue"),
-        pl.format("{} {}", level, pl.col("day").dt.strftime("%Y-%m")).alias("tournament"), level.str.slice(0, 3).alias("tour"),
+    first = {"_level": pl.col("_level").first().fill_null("?"), "_open": pl.min_horizontal("_open", "known_ns").min()}
+    events = at.group_by(event_ticker="match_id", maintain_order=True).agg(**first)
+    level, event = pl.col("_level"), pl.col("event_ticker")
+    return events.select(
+        event.alias("match_id"), event.alias("market_id"), pl.lit("match_odds").alias("market"), pl.lit("kalshi").alias("venue"),
+        pl.format("{} {}", level, _DAY.dt.strftime("%Y-%m")).alias("tournament"), level.str.slice(0, 3).alias("tour"),
         level.str.slice(4).str.to_lowercase().alias("level"), pl.lit(None, pl.String).alias("surface"),
-        pl.col("day").cast(pl.Datetime("ns")).dt.epoch("ns").alias("start_ns"),
+        _DAY.cast(pl.Datetime("ns")).dt.epoch("ns").alias("start_ns"),
         pl.col("_open").alias("known_ns"), pl.lit(0.0).alias("base_rate")).sort("known_ns", "market_id").select(list(SCHEDULE))
 
 # %% ../../nbs/73s_trading.contracts.ipynb #5e5ac904
 _HOURS = (24, 6, 1, 0)
 
 
+_POLYMARKET_NEEDS = {
+    pl.String(): "market_id game_start event_start closed_time td_winner td_loser td_tournament td_series td_surface td_comment",
+    pl.Float64(): "price0_final price1_final PSW PSL AvgW AvgL", pl.Boolean(): "winner_is_outcome0", pl.Date(): "td_date",
+}  # fmt: skip
+_PRICES_NEED = {pl.String(): "market_id", pl.Float64(): " ".join(f"p0_{h}h" for h in _HOURS), pl.Int64(): " ".join(f"p0_{h}h_t" for h in _HOURS)}
+
+# %% ../../nbs/73s_trading.contracts.ipynb #f8ed250e
 def _seconds(column: str) -> pl.Expr:
-    """Seconds since 1970 of a time such as 2025-11-16 17:10:00+00."""
-    return pl.col(column).str.slice(0, 19).str.replace("T", " ").str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False).dt.epoch("s")
+    """Seconds since 1970 of a time such as 2025-11-16 17:10:00+00 or 2025-11-16T17:10:00.5Z; null without a time zone."""
+    plain = pl.col(column).str.replace("T", " ").str.replace(r"\.\d+", "").str.replace("Z$", "+00")
+    return plain.str.to_datetime("%Y-%m-%d %H:%M:%S%#z", strict=False).dt.epoch("s")
 
 
+def _polymarket_markets(whole: pl.DataFrame) -> tuple[pl.DataFrame, list]:
+    """Markets with their times, `match_id`, `paid` (1, 2, 0: neither in full, null: nobody yet) and `other`: the bookmakers' row is of another match."""
+    finals = pl.struct(a=pl.col("price0_final"), b=pl.col("price1_final"))
+    paid = pl.coalesce(pl.when(finals == pl.struct(a=pl.lit(a), b=pl.lit(1 - a))).then(who) for a, who in ((1.0, 1), (0.0, 2), (0.5, 0)))
+    faults = {"market twice": ~pl.col("market_id").is_first_distinct(), "no name or no start": pl.any_horizontal(pl.col("market_id", "start_s").is_null()),
+              "not closed": pl.col("closed_s").is_null()}  # fmt: skip
+    kept, told = _without(whole.with_columns(start_s=_seconds("game_start"), closed_s=_seconds("closed_time"), paid=paid), faults, "market_id")
+    late = pl.col("td_date") - pl.from_epoch("closed_s").cast(pl.Date) > pl.duration(days=1)
+    differs = (pl.col("paid") > 0) & ((pl.col("paid") == 1) != pl.col("winner_is_outcome0"))
+    kept = kept.with_columns(other=late.fill_null(True) | pl.col("winner_is_outcome0").is_null() | differs.fill_null(False))
+    pair = pl.col("market_id").min().over("td_date", "td_winner", "td_loser", "winner_is_outcome0", "other")
+    said = {"not settled": (pl.col("paid").is_null(), "no result in the file: bets on it stay open"),
+            "settled at a price": (pl.col("paid") == 0, "half a dollar"), "bookmakers' row of another match": (pl.col("other"), "no close")}  # fmt: skip
+    told += [(m, why, detail) for why, (which, detail) in said.items() for m in kept.filter(which)["market_id"].to_list()]
+    return kept.with_columns(match_id=pl.when("other").then("market_id").otherwise(pair)), told
+
+# %% ../../nbs/73s_trading.contracts.ipynb #7d9ad3ab
 def _snapshots(shown: pl.DataFrame, closed: pl.DataFrame, asked: ContractSettings) -> tuple[pl.DataFrame, list]:
     """One row a match and usable price; and what is wrong with the others."""
     each = [(pl.lit(h).alias("hours"), pl.col(f"p0_{h}h").cast(pl.Float64).alias("price"), pl.col(f"p0_{h}h_t").cast(pl.Int64).alias("t_s")) for h in _HOURS]
@@ -293,37 +344,37 @@ def _snapshots(shown: pl.DataFrame, closed: pl.DataFrame, asked: ContractSetting
     told = [(m, why, f"price of {h} h before the start") for m, h, why in bad.iter_rows()]
     return marked.filter(pl.col("_why").is_null()).drop("_why", "closed_s").sort("t_s", "market_id"), told
 
-
+# %% ../../nbs/73s_trading.contracts.ipynb #649ee33b
 def _polymarket_closes(whole: pl.DataFrame) -> tuple[pl.DataFrame, list]:
     """The bookmakers' fair close in the order of the listing: Pinnacle, else the average."""
-    odds = [np.column_stack([whole[f"{b}{s}"].cast(pl.Float64).fill_null(np.nan).to_numpy() for s in "WL"]) for b in ("PS", "Avg")]
-    prob, told, won = np.full(len(whole), np.nan), [], whole["winner_is_outcome0"].to_numpy()
-    done = (whole["td_comment"] == "Completed").to_numpy()
+    odds = [np.column_stack([whole[f"{b}{s}"].fill_null(np.nan).to_numpy() for s in "WL"]) for b in ("PS", "Avg")]
+    prob, told, won, own = np.full(len(whole), np.nan), [], whole["winner_is_outcome0"].fill_null(False).to_numpy(), ~whole["other"].to_numpy()
+    done = (whole["td_comment"] == "Completed").fill_null(False).to_numpy() & own
     for book, o in zip(("Pinnacle", "average"), odds, strict=True):
-        q = devig(np.where(o > 1, o, np.nan), "power")[:, 0]
+        q = devig(np.where((o > 1) & own[:, None], o, np.nan), "power")[:, 0]
         z, high = too_good(np.where(won, q, 1 - q)[done], won[done])
         if z < TOO_GOOD or high < TOO_LOW:
             told.append((book, "too good", f"{-z:.1f} standard errors better than its own prices allow: recorded after the result?"))
             continue
         prob = np.where(np.isnan(prob), q, prob)
-    first, match = np.where(won, prob, 1 - prob), pl.col("market_id").alias("match_id")
-    sides = [whole.select(match, "market_id", pl.lit(s).alias("selection"), pl.Series("fair_close", 1 / x, nan_to_null=True), entry_known=pl.lit(False))
+    first = np.where(won, prob, 1 - prob)
+    sides = [whole.select("match_id", "market_id", pl.lit(s).alias("selection"), pl.Series("fair_close", 1 / x, nan_to_null=True), entry_known=pl.lit(False))
              for s, x in (("1", first), ("2", 1 - first))]  # fmt: skip
     return pl.concat(sides).sort("market_id", "selection"), told
 
-# %% ../../nbs/73s_trading.contracts.ipynb #f8ed250e
+# %% ../../nbs/73s_trading.contracts.ipynb #2c08c877
 def _polymarket_results(whole: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """RESULTS, with straight sets for whoever won; and when they were known."""
-    status = {"Completed": "completed", "Retired": "retired", "Walkover": "walkover"}
-    rows = [_stand_in(m, datetime.fromtimestamp(c, UTC).date(), 1 if w else 2, 5 if series == "Grand Slam" else 3, status.get(how, "abandoned"))
-            for m, c, w, series, how in whole.select("market_id", "closed_s", "winner_is_outcome0", "td_series", "td_comment").iter_rows()]
-    return pl.DataFrame(rows, schema=RESULTS), whole.select(pl.col("market_id").alias("match_id"), (pl.col("closed_s") * 10**9).alias("settled_ns"))
+    """RESULTS, with straight sets for whoever the market paid; and when they were known."""
+    settled = whole.filter(pl.col("paid").is_not_null())
+    ended = settled.group_by("match_id", maintain_order=True).agg(pl.col("closed_s").max(), pl.col("paid", "td_series").first())
+    rows = [_stand_in(m, datetime.fromtimestamp(c, UTC).date(), w or None, 5 if series == "Grand Slam" else 3) for m, c, w, series in ended.iter_rows()]
+    return pl.DataFrame(rows, schema=RESULTS), ended.select("match_id", settled_ns=pl.col("closed_s") * 10**9)
 
 
 POLYMARKET_FEATURES = {"hours": "before the announced start", "price": "of the first outcome", "age_h": "hours since the price before",
                        "price_before": "the earlier price of the match, null where there is none"}  # fmt: skip
 
-
+# %% ../../nbs/73s_trading.contracts.ipynb #f10439b9
 def polymarket_source(
     columns: tuple[str, ...] | None = None,     # columns of the table of matches that are wanted; None: all on the list
     asked: ContractSettings = ContractSettings(),   # assumptions
@@ -340,22 +391,23 @@ def polymarket_source(
     names = ("polymarket_atp_matched_with_odds.parquet", "polymarket_price_snapshots.jsonl")
     for name in names:
         if folder is None or not (folder / name).is_file():
-            raise SourceError(f"Polymarket's price history is missing: no polymarket/{name} under {project_settings().data}")
-    whole, prices = pl.read_parquet(folder / names[0]), pl.read_ndjson(folder / names[1])
+            where = folder / name if folder else f"polymarket/{name} under {project_settings().data}"
+            raise SourceError(f"Polymarket's price history is missing: no {where}")
+    whole, prices = _opened(folder / names[0], _POLYMARKET_NEEDS), _opened(folder / names[1], _PRICES_NEED)
     shown_columns(whole, POLYMARKET_SHOWN, POLYMARKET_REFUSED, names[0], columns)
-    matches = whole.select(list(POLYMARKET_SHOWN))
+    whole, unclear = _polymarket_markets(whole)
+    matches = whole.select("match_id", "start_s", *(c for c in POLYMARKET_SHOWN if c in whole.columns))
     shown = shown_columns(prices, SNAPSHOT_SHOWN, SNAPSHOT_REFUSED, names[1]).filter(pl.col("market_id").is_in(matches["market_id"].to_list()))
-    whole = whole.with_columns(closed_s=_seconds("closed_time"))
-    snaps, told = _snapshots(shown, whole.select("market_id", "closed_s"), asked)
+    snaps, told = _snapshots(shown, whole.select("market_id", "match_id", "closed_s"), asked)
     told += [(m, "no price at all", "not in the file of prices") for m in sorted(set(matches["market_id"]) - set(shown["market_id"]))]
     closes, bad = _polymarket_closes(whole)
     results, known = _polymarket_results(whole)
-    return _polymarket_world(matches, snaps, Outcomes(results, known, closes.select(list(CLOSES))), [*told, *bad], asked, folder)
+    return _polymarket_world(matches, snaps, Outcomes(results, known, closes.select(list(CLOSES))), [*unclear, *told, *bad], asked, folder)
 
 # %% ../../nbs/73s_trading.contracts.ipynb #26efd5b5
 def _polymarket_world(matches: pl.DataFrame, snaps: pl.DataFrame, outcomes: Outcomes, told: list, asked: ContractSettings, folder: Path) -> World:
     """Tables of usable prices."""
-    at = snaps.with_columns(match_id=pl.col("market_id"), known_ns=pl.col("t_s") * 10**9)
+    at = snaps.with_columns(known_ns=pl.col("t_s") * 10**9)
     day, p, half = [datetime.fromtimestamp(t, UTC).date() for t in at["t_s"].to_list()], at["price"].to_numpy(), asked.half_spread
     quotes = []
     for selection, x in (("1", p), ("2", 1 - p)):
@@ -365,10 +417,10 @@ def _polymarket_world(matches: pl.DataFrame, snaps: pl.DataFrame, outcomes: Outc
     quotes = pl.concat(quotes).sort("known_ns", "market_id", "selection")
     first = at.group_by("market_id").agg(_seen=pl.col("known_ns").min())
     schedule = matches.join(first, on="market_id", how="inner", maintain_order="left").select(
-        pl.col("market_id").alias("match_id"), "market_id", pl.lit("match_odds").alias("market"), pl.lit("polymarket").alias("venue"),
-        pl.col("td_tournament").alias("tournament"), pl.lit("ATP").alias("tour"), pl.col("td_series").alias("level"),
+        "match_id", "market_id", pl.lit("match_odds").alias("market"), pl.lit("polymarket").alias("venue"),
+        pl.col("td_tournament").fill_null("?").alias("tournament"), pl.lit("ATP").alias("tour"), pl.col("td_series").alias("level"),
         pl.col("td_surface").str.to_lowercase().alias("surface"),
-        start_ns=_seconds("game_start") * 10**9,
+        start_ns=pl.col("start_s") * 10**9,
         known_ns=pl.min_horizontal(_seconds("event_start") * 10**9, "_seen"), base_rate=pl.lit(0.0))
     by = "market_id"
     features = at.with_columns(price_before=pl.col("price").shift(1).over(by), age_h=(pl.col("t_s") - pl.col("t_s").shift(1).over(by)) / 3600)
