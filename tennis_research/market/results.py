@@ -184,15 +184,21 @@ def facts_of(
     """
     results = check_schema(results, RESULTS, "results")
     twice = set(results.filter(pl.col("match_id").is_duplicated())["match_id"])
-    good, bad = [], []
-    for row in results.iter_rows(named=True):
+    known, found, kind, at, bad = {}, [], [], [], []    # scores come again and again: each is worked out once
+    for i, row in enumerate(results.iter_rows(named=True)):
         try:
             if row["match_id"] is None or row["match_id"] in twice:
                 raise _Bad("match id", "missing" if row["match_id"] is None else "occurs more than once")
-            good.append(_one(row))
+            key = (row["day"] is None, *(tuple(v) if isinstance(v, list) else v for c, v in row.items() if c not in ("match_id", "day")))
+            if key not in known:
+                found.append(_one(row))
+                known[key] = len(found) - 1
+            kind.append(known[key])
+            at.append(i)
         except _Bad as error:
             bad.append((row["match_id"], *error.args))
-    return pl.DataFrame({c: [row[c] for row in good] for c in FACTS}, schema=FACTS), pl.DataFrame(bad, schema=RESULT_REJECTS, orient="row")
+    facts = pl.DataFrame({c: [row[c] for row in found] for c in FACTS}, schema=FACTS)[kind]
+    return facts.with_columns(results["match_id"][at], results["day"][at]), pl.DataFrame(bad, schema=RESULT_REJECTS, orient="row")
 
 # %% ../../nbs/31b_market.results.ipynb #de886d03
 _DEFAULT = MatchFormat()

@@ -30,7 +30,7 @@ from .quotes import QuoteSettings
 from .signals import Signal, Source
 from .terms import CLOSES, KNOWN, LEDGER, ORDERS, PATH, BacktestSettings, LookAheadError, Offer, Outcomes, Told, intents_of, offers_of
 from .trader import Look, Message, Offered, Quoted, Trader, Wanted, decide
-from .venues import split_deltas
+from .venues import clock_of, split_deltas
 
 _all_ = ["BOOK", "Book", "CLOSES", "KNOWN", "LEDGER", "ORDERS", "PATH", "BacktestSettings", "LookAheadError", "Outcomes", "settle_ledger"]
 
@@ -44,9 +44,8 @@ def _pairs(source: Source, offers: dict[str, Offer]) -> list[tuple[str, str]]:
 def _messages(market_id: str, source: Source, clock: str) -> Iterator[Message]:
     """The stream of a market, message by message."""
     deltas = source.recordings[market_id].deltas()
-    clock = clock if clock != "auto" else "recv" if bool((deltas.recv_ns > 0).all()) else "pt"
     held = None
-    for t, piece in split_deltas(deltas, clock):
+    for t, piece in split_deltas(deltas, clock_of(deltas, clock)):
         if held is not None:
             yield Message(held[0], market_id, held[1], False)
         held = t, piece

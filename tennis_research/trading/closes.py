@@ -25,7 +25,7 @@ from ..scoring import MatchFormat
 from ..sources.closing import Closing, _read, load_closing
 from ..tracking import data_version
 from .signals import QUOTES, ROW, SCHEDULE, Source, SourceError
-from .trader import CLOSES, Outcomes
+from .terms import CLOSES, Outcomes
 from .worlds import World, rejects_frame
 
 # %% ../../nbs/73u_trading.closes.ipynb #ed1ca55c

@@ -24,7 +24,7 @@ from ..market.results import RESULTS
 from ..sources.closing import TOO_GOOD, TOO_LOW, too_good
 from ..tracking import data_version
 from .signals import QUOTES, ROW, SCHEDULE, Source, SourceError
-from .trader import CLOSES, Outcomes
+from .terms import CLOSES, Outcomes
 from .worlds import World, rejects_frame
 
 # %% ../../nbs/73s_trading.contracts.ipynb #c0b5d0fa

@@ -6,11 +6,10 @@
 __all__ = ['intents_of', 'coin_of', 'value_signal', 'coin_signal', 'break_rows', 'fade_breaks', 'move_signal', 'drift_signal']
 
 # %% ../../nbs/73t_trading.ideas.ipynb #1ea19f01
-import hashlib
-
 import numpy as np
 import polars as pl
 
+from .quotes import accepted_draw
 from .signals import INTENT, ROW, Signal, Source
 
 # %% ../../nbs/73t_trading.ideas.ipynb #c0af512b
@@ -33,7 +32,7 @@ def coin_of(
     seed: int,          # of the coin
 ) -> np.ndarray:        # in [0, 1), (n,); the same key and seed give the same number everywhere
     """A number that belongs to a text."""
-    return np.array([int.from_bytes(hashlib.blake2b(f"{seed}|{k}".encode(), digest_size=7).digest()) / 2**56 for k in keys.to_list()])
+    return np.array([accepted_draw(seed, k) for k in keys.to_list()])
 
 
 def _quoted(source: Source, book: str = "") -> pl.DataFrame:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy.stats import poisson
+from scipy.special import log_ndtr, pdtr
 
 from ..evaluation.multiple import adjusted
 from ..market.ledger import settle_bets
@@ -92,8 +92,7 @@ def _gone_with(missing: np.ndarray, facts: pl.DataFrame) -> dict[str, float]:
 
 def _log_two_sided(z: float) -> float:
     """log P(|N| > z), without underflow."""
-    from scipy.stats import norm
-    return float(np.log(2) + norm.logsf(z))
+    return float(np.log(2) + log_ndtr(-z))
 
 
 def _favourite(outcomes: Outcomes, won: pl.DataFrame) -> pl.DataFrame:
@@ -137,7 +136,7 @@ def _all_finished(
     """Whether retirements and walk-overs were taken out: on a real tour there are always some."""
     played = results.filter(pl.col("sport") == "tennis")["status"].to_list()
     n, stopped = len(played), sum(s != "completed" for s in played)
-    p = float(poisson.cdf(stopped, asked.unfinished * n))
+    p = float(pdtr(stopped, asked.unfinished * n))
     bad = p < asked.missing_level
     few = f": where at least {asked.unfinished:.1%} are expected so few have p = {p:.1e}; they were taken out afterwards" if bad else ""
     text = f"{stopped:,} of {n:,} matches were not played to the end{few}"

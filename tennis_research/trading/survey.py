@@ -16,13 +16,13 @@ import polars as pl
 
 from ..evaluation.betting import intervals, metrics
 from ..evaluation.inference import BLOCKS, block_labels, bootstrap_pvalue, ratio_interval
-from ..evaluation.multiple import adjusted
+from ..evaluation.multiple import holm_column
 from ..lake import read_table
 from .attribution import HalfLife, attribute, attribution_table, half_life, later_edges, mid_probs, steps_of
 from .backtest import Backtest, backtest, reconcile
 from .folds import Fold, FoldSettings, TooFewError, by_fold, fold_rows, walk_forward
 from .signals import Signal
-from .trader import BacktestSettings
+from .terms import BacktestSettings
 from .worlds import World, tape_quotes
 
 # %% ../../nbs/74e_trading.survey.ipynb #b1b5b67a
@@ -94,8 +94,7 @@ def survey_table(
     parts = []
     for bracket in frame["bracket"].unique(maintain_order=True):
         part = frame.filter(pl.col("bracket") == bracket)
-        told = iter(adjusted(part["p"].drop_nulls().to_list(), "holm"))
-        parts.append(part.with_columns(pl.Series("p_holm", [None if p is None else float(next(told)) for p in part["p"]], pl.Float64)))
+        parts.append(part.with_columns(holm_column(part["p"])))
     return pl.concat(parts) if parts else frame
 
 # %% ../../nbs/74e_trading.survey.ipynb #3139c05a

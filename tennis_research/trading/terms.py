@@ -242,7 +242,7 @@ class Outcomes:
     results: pl.DataFrame   # RESULTS
     known: pl.DataFrame     # KNOWN: when each result was known
     closes: pl.DataFrame    # CLOSES, may be empty
-    _last: dict = field(default_factory=dict, repr=False)   # the last answer of `told`
+    _last: dict = field(default_factory=dict, init=False, repr=False)   # the last answer of `told`; a copy with other results begins anew
 
     def __post_init__(self) -> None:
         for name, schema in (("results", RESULTS), ("known", KNOWN), ("closes", CLOSES)):

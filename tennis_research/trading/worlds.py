@@ -23,8 +23,8 @@ from ..sources.recordings import format_of, load_recordings, stream_path
 from ..table.seasons import BuiltSeason, SeasonPlan, build_season
 from ..table.settle import SettleModel
 from .signals import QUOTES, SCHEDULE, Recording, Source, SourceError
-from .trader import CLOSES, Outcomes
-from .venues import best_prices
+from .terms import CLOSES, Outcomes
+from .venues import best_prices, clock_of
 
 # %% ../../nbs/73r_trading.worlds.ipynb #81964c82
 WORLD_REJECTS = {"where": pl.String(), "reason": pl.String(), "detail": pl.String()}
@@ -168,7 +168,7 @@ def tape_quotes(
     for market in sorted(source.recordings if markets is None else set(markets) & set(source.recordings)):
         tape = source.recordings[market]
         deltas = tape.deltas()
-        by_runner = best_prices(deltas, "recv" if len(deltas.recv_ns) and bool((deltas.recv_ns > 0).all()) else "pt")
+        by_runner = best_prices(deltas, clock_of(deltas))
         for selection, runner in sorted(tape.selections.items()):
             t, back, lay = by_runner.get(runner, (np.zeros(0, np.int64), np.zeros(0), np.zeros(0)))
             seen = pl.DataFrame({"known_ns": t, "back": back, "lay": lay}, nan_to_null=True)
