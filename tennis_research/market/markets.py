@@ -66,19 +66,27 @@ def _faults() -> list[tuple[str, pl.Expr, pl.Expr]]:
     most = pl.when(pl.col("sport") == "football").then(2).otherwise(pl.col("best_of").fill_null(5))  # periods
     on_grid = line.is_finite() & ((line * 4) % 1 == 0)
     number = lambda c, low: pl.col(c).is_finite() & (pl.col(c) > low)  # noqa: E731
-    text = lambda c: pl.col(c).cast(pl.String)  # noqa: E731
+    text = lambda c, right: pl.col(c).cast(pl.String).fill_null("none") + ": " + right  # noqa: E731
     return [
         ("bet id", pl.col("bet_id").is_null() | ~pl.col("bet_id").is_first_distinct(), pl.lit("missing, or a row before has it")),
         ("account", pl.col("account").is_null() | pl.col("market_id").is_null(), pl.lit("account or market id is missing")),
-        ("market", ~market.is_in(list(MARKETS)).fill_null(False), market), ("match", ~pl.col("known").fill_null(False), pl.col("match_id")),
-        ("sport", ~sport.fill_null(False), market + " in " + pl.col("sport")), ("selection", ~(fits & sets).fill_null(False), sel),
-        ("line", pl.when(lined).then(~on_grid.fill_null(False)).otherwise(line.is_not_null()), text("line")),
-        ("period", pl.when(part).then(~pl.col("period").is_between(1, most).fill_null(False)).otherwise(pl.col("period").is_not_null()), text("period")),
-        ("game", pl.when(games).then(~(pl.col("game") >= 1).fill_null(False)).otherwise(pl.col("game").is_not_null()), text("game")),
-        ("side", ~pl.col("side").is_in(["back", "lay"]).fill_null(False), pl.col("side")), ("odds", ~number("odds", 1.0).fill_null(False), text("odds")),
-        ("stake", ~(number("stake", 0.0) & (pl.col("stake") * pl.col("odds") * 100 <= MOST_PENCE)).fill_null(False), text("stake")),
-        ("base rate", ~pl.col("base_rate").is_between(0, 100, closed="left").fill_null(False), text("base_rate")),
-        ("fair value", (~pl.col("fair_value").is_between(0, 1)).fill_null(False), text("fair_value")),
+        ("market", ~market.is_in(list(MARKETS)).fill_null(False), text("market", "one of MARKETS is needed")),
+        ("match", ~pl.col("known").fill_null(False), text("match_id", "no result of this match, or one that was refused")),
+        ("sport", ~sport.fill_null(False), market + " in " + pl.col("sport")),
+        ("selection", ~(fits & sets).fill_null(False), text("selection", "no selection of ") + market),
+        ("line", pl.when(lined).then(~on_grid.fill_null(False)).otherwise(line.is_not_null()),
+         text("line", "handicaps and totals have one, a multiple of 0.25, others none")),
+        ("period", pl.when(part).then(~pl.col("period").is_between(1, most).fill_null(False)).otherwise(pl.col("period").is_not_null()),
+         text("period", "markets on a set, half or game have one, from 1 to the most there can be, others none")),
+        ("game", pl.when(games).then(~(pl.col("game") >= 1).fill_null(False)).otherwise(pl.col("game").is_not_null()),
+         text("game", "game_winner has one, from 1, others none")),
+        ("side", ~pl.col("side").is_in(["back", "lay"]).fill_null(False), text("side", "back or lay")),
+        ("odds", ~number("odds", 1.0).fill_null(False), text("odds", "decimal odds must be finite and above 1")),
+        ("stake", ~(number("stake", 0.0) & (pl.col("stake") * pl.col("odds") * 100 <= MOST_PENCE)).fill_null(False),
+         text("stake", "above 0, and no more than GBP 10 million to be paid out")),
+        ("base rate", ~pl.col("base_rate").is_between(0, 100, closed="left").fill_null(False),
+         text("base_rate", "percent of net winnings, from 0 to under 100")),
+        ("fair value", (~pl.col("fair_value").is_between(0, 1)).fill_null(False), text("fair_value", "a price from 0 to 1, or none")),
     ]  # fmt: skip
 
 
