@@ -34,8 +34,8 @@ class DevigChoice:
     tour: str                              # "ATP", "WTA" or "both"
     seasons: str                           # such as "2011-2014"
     matches: int = 0                       # that it was fitted on
-    log_loss: float | None = None          # of the method on them, nats
-    behind: dict = field(default_factory=dict)  # method -> [mean, low, high] of how much worse it was, nats
+    log_loss: float | None = None          # of the best single method on all of them, nats
+    behind: dict = field(default_factory=dict)  # any other method -> [mean, low, high] of how much worse than that one it was, nats
     edges: tuple = ()                      # upper ends of the bands in favourite's share, rising
     methods: tuple = ()                    # method of each of those bands
 
