@@ -136,6 +136,8 @@ def mix_prob(
 ) -> tuple[np.ndarray, np.ndarray]:  # mean and standard deviation after both
     """Normal update of the market's probability by the model's."""
     prob, sd, market, market_sd = np.broadcast_arrays(*(np.asarray(x, np.float64) for x in (prob, sd, market, market_sd)))
+    if bad := [name for name, p in (("prob", prob), ("market", market)) if ((p < 0) | (p > 1)).any()]:
+        raise ValueError(f"{bad[0]} must lie in [0, 1]")
     if (sd < 0).any() or (market_sd <= 0).any():
         raise ValueError(f"standard deviations must be 0 or more for the model and above 0 for the market, got {sd.min():g} and {market_sd.min():g}")
     weight = market_sd**2 / (market_sd**2 + sd**2)
