@@ -76,10 +76,11 @@ class QuoteTable:
     @staticmethod
     def _ready(quotes: pl.DataFrame) -> pl.DataFrame:
         """Sizes in pence, or an error that names an impossible row."""
-        bad = quotes.filter((pl.col("back") <= 1) | (pl.col("lay") <= 1) | (pl.col("back_size") < 0) | (pl.col("lay_size") < 0))
+        prices, sizes = pl.col("back", "lay"), pl.col("back_size", "lay_size")
+        bad = quotes.filter(pl.any_horizontal(((prices <= 1) | prices.is_infinite()).fill_null(False), (~sizes.is_between(0, 1e12)).fill_null(False)))
         if bad.height:
             market, t = bad.select("market_id", "known_ns").row(0)
-            raise ValueError(f"quote of market {market!r} at {t} ns: prices must be above 1 and sizes 0 or more ({bad.height} rows)")
+            raise ValueError(f"quote of market {market!r} at {t} ns: prices must be above 1 and sizes 0 or more, and finite; null: none ({bad.height} rows)")
         pence = [(pl.col(f"{s}_size") * 100 + 1e-6).floor().cast(pl.Int64).alias(f"{s}_pence") for s in ("back", "lay")]
         return quotes.with_columns(pl.col("back", "lay").fill_nan(None), *pence)
 

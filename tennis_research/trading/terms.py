@@ -122,11 +122,12 @@ def offers_of(
     Raises
     ------
     ValueError
-        If a market stands twice, or its commission is no percentage.
+        If a market stands twice, a field that is needed is null, or its commission is no percentage.
     """
     schedule = schedule.with_columns(*(pl.lit(None, t).alias(c) for c, t in BETS.items() if c in ("line", "period", "game") and c not in schedule.columns))
     bad_rate = ~pl.col("base_rate").is_between(0, 100, closed="left")
-    for why, wrong in (("stands twice", pl.col("market_id").is_duplicated()), ("has a base rate outside 0 to 100 percent", bad_rate)):
+    missing = [(f"has no {c}", pl.col(c).is_null()) for c in ("market_id", "match_id", "market", "venue", "start_ns", "known_ns")]
+    for why, wrong in (("stands twice", pl.col("market_id").is_duplicated()), ("has a base rate outside 0 to 100 percent", bad_rate), *missing):
         bad = schedule.filter(wrong.fill_null(True))
         if bad.height:
             raise ValueError(f"schedule: market {bad['market_id'][0]!r} {why} ({bad.height} rows)")
