@@ -6,9 +6,13 @@
 __all__ = ['trading', 'cases_of', 'backtest', 'settle', 'judge', 'signals', 'reference']
 
 # %% ../nbs/97a_cli_trading.ipynb #cd443db2
+import os
 import runpy
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +26,36 @@ _Registry = Annotated[Path, typer.Option(help="Folder of all verdicts.")]
 _REGISTRY = Path("data/approvals")
 
 
+@contextmanager
+def _blamed(
+    path: Path,     # Python file of cases
+    stopped: str,   # what a reader should know after Ctrl-C
+) -> Iterator[None]:
+    """An error that comes out of the file of cases is told with its line; Ctrl-C is no error."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; {stopped}", err=True)
+        raise typer.Exit(130) from None
+    except (Exception, SystemExit) as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        if not lines or os.environ.get("TENNIS_DEBUG"):
+            raise
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise typer.BadParameter(f"{path} line {lines[-1]}: {kind}{error}", param_hint="CASES") from None
+
+# %% ../nbs/97a_cli_trading.ipynb #d50cf41e
+def _folder(
+    path: Path,     # folder to write to
+    option: str,    # for the message
+) -> Path:          # the same
+    """Refuse early what cannot be written to."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise typer.BadParameter(f"{there} " + ("may not be written to" if there.is_dir() else "is a file; a folder is needed"), param_hint=option)
+    return path
+
+# %% ../nbs/97a_cli_trading.ipynb #9ae49c3a
 def cases_of(
     path: Path,     # Python file
 ) -> dict[str, Callable]:   # name -> function that makes a Case
@@ -30,17 +64,28 @@ def cases_of(
     Raises
     ------
     BadParameter
-        If the file is not there, or defines no CASES.
+        If the file is not there, cannot be run, or defines no CASES.
     """
     if not path.is_file():
-        raise typer.BadParameter(f"{path} is not there", param_hint="CASES")
+        raise typer.BadParameter(f"{path} is {'a folder' if path.is_dir() else 'not there'}", param_hint="CASES")
     try:
-        found = runpy.run_path(str(path), run_name=path.stem).get("CASES")
+        with _blamed(path, "nothing was run"):
+            found = runpy.run_path(str(path), run_name=path.stem).get("CASES")
     except SyntaxError as error:
-        raise typer.BadParameter(f"{path} line {error.lineno}: {error.msg}", param_hint="CASES") from None
+        line = f" line {error.lineno}" if error.lineno else ""
+        raise typer.BadParameter(f"{error.filename or path}{line}: {error.msg}", param_hint="CASES") from None
     if not isinstance(found, dict) or not found or not all(isinstance(k, str) and callable(v) for k, v in found.items()):
         raise typer.BadParameter(f"{path} must define CASES = {{name: function without arguments that returns a Case}}, at least one", param_hint="CASES")
-    return found
+    return {name: partial(_case, path, name, make) for name, make in found.items()}
+
+# %% ../nbs/97a_cli_trading.ipynb #60a3eb20
+def _case(path: Path, name: str, make: Callable) -> object:
+    """Makes a Case, and nothing else."""
+    from tennis_research.trading.gates import Case
+    case = make()
+    if not isinstance(case, Case):
+        raise typer.BadParameter(f"{path}: {name!r} returns {type(case).__name__}, not a trading.gates.Case", param_hint="CASES")
+    return case
 
 
 def _one(
@@ -72,16 +117,19 @@ def backtest(
     Example: tennis-research backtest my_signals.py longshots --out data/backtests/longshots
     """
     made = _one(cases_of(cases), name, "NAME")
+    _folder(out, "--out")
     if sys.stderr.isatty():
         typer.echo(f"{name}: reading what it may see", err=True)
-    case = made()
     from tennis_research.trading.backtest import backtest as run
     from tennis_research.trading.backtest import reconcile
-    done = run(case.signal, case.source, case.outcomes, case.settings, progress=sys.stderr.isatty())
+    with _blamed(cases, "nothing was written"):
+        case = made()
+        done = run(case.signal, case.source, case.outcomes, case.settings, progress=sys.stderr.isatty())
     done.save(out)
     for r in done.summary().iter_rows(named=True):
-        typer.echo(f"{r['bracket']:<12} {r['bets']:,} bets on {r['matches']:,} matches, {r['filled']:,.0f} of {r['asked']:,.0f} GBP matched, "
-                   f"profit {r['profit']:+,.2f} GBP, ROI {_share(r['roi'])}, "
+        void = f" ({r['voids']:,} more were void)" if r["voids"] else ""
+        typer.echo(f"{r['bracket']:<12} {r['bets']:,} bets on {r['matches']:,} matches{void}, {r['filled']:,.0f} of {r['asked']:,.0f} GBP matched, "
+                   f"profit {r['profit']:+,.2f} GBP, ROI {_share(r['roi'])} of what was risked, "
                    f"entry-adjusted {_share(r['entry_adjusted_roi'])} ({r['entry_label']}), CLV {_share(r['clv'])} · {r['origin']}")
         if r["unsettled"]:
             typer.echo(f"             {r['unsettled']:,} bets could not be settled; {out / r['bracket'] / 'rejects.parquet'} says why", err=True)
@@ -112,14 +160,17 @@ def settle(
     for path, option in ((ledger, "LEDGER"), (results, "--results"), *([(closes, "--closes")] if closes else [])):
         if not path.is_file():
             raise typer.BadParameter(f"{path} is not there", param_hint=option)
+    _folder(out, "--out")
     said, bets = read_table(results), check_schema(read_table(ledger), LEDGER, str(ledger))
     found = check_schema(read_table(closes), CLOSES, str(closes)) if closes else pl.DataFrame(schema=CLOSES)
     book = settle_ledger(bets, Outcomes(check_schema(said, RESULTS, str(results)), check_schema(said, KNOWN, str(results)), found), out=out)
     pnl = book.pnl
     typer.echo(f"{out}: {book.settled.height:,} bets settled, {book.rejects.height:,} rejected; gross {pnl['net_pence'].sum() / 100:+,.2f} GBP, "
                f"commission {pnl['commission_pence'].sum() / 100:,.2f}, profit {pnl['pnl_pence'].sum() / 100:+,.2f}")
-    for reason, n in book.rejects["reason"].value_counts(sort=True).iter_rows():
-        typer.echo(f"  {n:,} {reason}", err=True)
+    for name, wrong in (("rejects", book.rejects), ("result_rejects", book.result_rejects)):
+        for (reason,), part in wrong.group_by("reason", maintain_order=True):
+            first, _, detail = part.row(0)
+            typer.echo(f"  {reason}: {len(part):,} in {out / name}.parquet, the first {first}: {detail}", err=True)
     raise typer.Exit(1 if book.rejects.height else 0)
 
 # %% ../nbs/97a_cli_trading.ipynb #08a2c17d
@@ -136,8 +187,10 @@ def judge(
     """
     found = cases_of(cases)
     chosen = {n: _one(found, n, "--only") for n in only} if only else found
+    _folder(registry, "--registry")
     from tennis_research.trading.registry import last_verdict, listing, rejudge
-    changes = rejudge(registry, chosen, run=run, progress=sys.stderr.isatty())
+    with _blamed(cases, f"what was judged is kept, --run {run} goes on with the rest" if run else "what was judged is kept"):
+        changes = rejudge(registry, chosen, run=run, progress=sys.stderr.isatty())
     cards = dict(listing(registry).select("signal", "card").iter_rows())
     for row in changes.iter_rows(named=True):
         verdict = last_verdict(registry, row["signal"])
@@ -162,11 +215,14 @@ def signals(
     Examples: tennis-research signals  ·  tennis-research signals --withdraw longshots --reason "feed changed in May" --who "A. Trader"
     """
     from tennis_research.trading import registry as register
-    if override and withdraw:
+    if override is not None and withdraw is not None:
         raise typer.BadParameter("either --override or --withdraw, not both", param_hint="--override")
-    if override:
+    if (reason or who) and override is None and withdraw is None:
+        raise typer.BadParameter("needs --override or --withdraw", param_hint="--reason, --who")
+    _folder(registry, "--registry")
+    if override is not None:
         register.override(registry, override, reason, who)
-    if withdraw:
+    if withdraw is not None:
         register.withdraw(registry, withdraw, reason, who)
     rows, wrong = register.listing(registry), register.faults(registry)
     for r in rows.iter_rows(named=True):
