@@ -96,11 +96,12 @@ def _checked(frame: pl.DataFrame, runners: dict[tuple[int, float], int]) -> tupl
     for i, o in enumerate(frame.iter_rows(named=True)):
         place = int(np.argmin(np.abs(TICKS - (o["odds"] or 0.0))))
         runner = runners.get((o["selection_id"], o["handicap"] or 0.0), -1)
-        pence = int((o["size"] or 0.0) * 100 + 1e-6)
+        size = o["size"] or 0.0
+        pence = int(size * 100 + 1e-6) if abs(size) < 1e12 else 0     # NaN and infinity are no sizes
         for bad, words in (
             (runner < 0, f"selection {o['selection_id']} at handicap {o['handicap']} is not in the market, which has {sorted(runners)}"),
             (o["side"] not in ("back", "lay"), f"side {o['side']!r} must be 'back' or 'lay'"),
-            (abs(TICKS[place] - (o["odds"] or 0.0)) > 1e-6, f"odds {o['odds']} are not on the ladder; market.ticks.to_tick brings them there"),
+            (not abs(TICKS[place] - (o["odds"] or 0.0)) <= 1e-6, f"odds {o['odds']} are not on the ladder; market.ticks.to_tick brings them there"),
             (pence < 1, f"size {o['size']} must be at least a penny"),
             (o["t_ns"] is None, "it has no time"),
         ):
