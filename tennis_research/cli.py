@@ -344,6 +344,10 @@ def main(
     except BrokenPipeError:  # the reader of our output has gone (| head)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except SystemExit as end:  # Typer makes a silent 130 of Ctrl-C
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
+            print("tennis-research: stopped", file=sys.stderr)
+        raise
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("TENNIS_DEBUG"):
             raise

@@ -97,10 +97,11 @@ def entry_label(
     basis: pl.Series,   # `basis` of JUDGED
 ) -> str:               # what stands beside every entry-adjusted figure
     """What an entry-adjusted ROI rests on."""
-    n, k = int((basis == "measured").sum()), int((basis == "estimated").sum())
+    n, k, rest = (int((basis == b).sum()) for b in ("measured", "estimated", "none"))
     if not n + k:
         return "not known: no entry price and no close"
-    return f"measured on {n} bets" if not k else f"estimate: closing ROI + half CLV on {k} of {n + k} bets"
+    text = f"measured on {n} bets" if not k else f"estimate: closing ROI + half CLV on {k} of {n + k} bets"
+    return text + (f"; {rest} more have neither an entry price nor a close" if rest else "")
 
 
 def metrics(
