@@ -102,6 +102,8 @@ def fair_table(
 ) -> pl.DataFrame:        # prob_a, prob_b (null where a price is missing), overround, devig (method of the row), devig_book
     """Fair probabilities, each row with the method it was made by."""
     odds = np.asarray(odds, np.float64)
+    if odds.ndim != 2 or odds.shape[1] != 2:
+        raise ValueError(f"odds must be (n, 2), of the first and second side; got shape {odds.shape}")
     prob, share = choice.prob(odds, on_error), favourite_share(odds)
     used = np.full(len(odds), choice.method, dtype=object)
     for edge, method in reversed(list(zip(choice.edges, choice.methods, strict=True))):

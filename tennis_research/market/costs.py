@@ -281,6 +281,8 @@ def accept_prob(
     assumed: FillAssumptions = FillAssumptions(),  # parameters, all assumptions
 ) -> float | np.ndarray:                # in [0, 1], falling in both
     """Chance that a bookmaker accepts a bet. An assumption, see `FillAssumptions`."""
+    if (np.asarray(stake) < 0).any():
+        raise ValueError(f"stake must be 0 or more, got {np.min(stake):g}")
     at = (np.maximum(np.asarray(edge, float), 0.0) - assumed.half_edge) / assumed.slope
     fall = (1.0 + np.exp(-assumed.half_edge / assumed.slope)) / (1.0 + np.exp(np.minimum(at, 700.0)))
     out = assumed.accept * fall / (1.0 + np.asarray(stake, float) / assumed.limit)

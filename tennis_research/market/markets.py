@@ -71,7 +71,7 @@ def _faults() -> list[tuple[str, pl.Expr, pl.Expr]]:
         ("bet id", pl.col("bet_id").is_null() | ~pl.col("bet_id").is_first_distinct(), pl.lit("missing, or a row before has it")),
         ("account", pl.col("account").is_null() | pl.col("market_id").is_null(), pl.lit("account or market id is missing")),
         ("market", ~market.is_in(list(MARKETS)).fill_null(False), text("market", "one of MARKETS is needed")),
-        ("match", ~pl.col("known").fill_null(False), text("match_id", "no result of this match, or one that was refused")),
+        ("match", ~pl.col("known").fill_null(False), pl.col("match_id").fill_null("none")),
         ("sport", ~sport.fill_null(False), market + " in " + pl.col("sport")),
         ("selection", ~(fits & sets).fill_null(False), text("selection", "no selection of ") + market),
         ("line", pl.when(lined).then(~on_grid.fill_null(False)).otherwise(line.is_not_null()),
