@@ -145,7 +145,7 @@ def _logit(p: pl.Series) -> np.ndarray:
 
 # %% ../../nbs/74t_trading.foresight.ipynb #5cb32301
 CHANGES = (1, 2, 4, 8)
-LATER_S = (5, 20, 60, 300, 1800, 7200, 21600, 86400)
+LATER_S = (5, 20, 60, 300, 600, 1800, 7200, 21600, 86400)
 
 
 def _moves(frame: pl.DataFrame, paths: Paths) -> dict[str, np.ndarray]:
@@ -192,12 +192,12 @@ def foresees(
     frame: pl.DataFrame,        # as of `looks`
     paths: Paths,               # prices
     least: int = 200,           # moves from which it is judged
-) -> list[tuple[str, float, str, int, float]]:  # column, share of the squared moves, horizon, moves, worth (return); its best horizon
+) -> list[tuple[str, float, str, int, float]]:  # column, share of the squared moves, horizon, moves, worth (return); at every horizon
     """How much of the coming moves each column explains."""
     if not len(frame):
         return []
     columns, match = {"being there": np.ones(len(frame))} | columns_of(frame), cluster_codes(frame["match_id"].to_numpy())[0]
-    now, best, moves = _logit(frame["now"]), {}, _moves(frame, paths)
+    now, found, moves = _logit(frame["now"]), [], _moves(frame, paths)
     last = moves["at the close"]
     for horizon, move in moves.items():
         live = np.isfinite(move)
@@ -212,30 +212,61 @@ def foresees(
                 continue
             share = 1 - ((move[k] - design / scale @ fit) ** 2).sum() / (move[k] ** 2).sum()
             share -= design.shape[1] / matches  # what chance explains, where the moves of a match are one
-            worth = _worth(now[k], design / scale @ fit, last[k])
-            if share > best.get(c, (-1.0,))[0]:
-                best[c] = float(share), horizon, int(k.sum()), worth
-    return [(c, *found) for c, found in best.items()]
+            found.append((c, float(share), horizon, int(k.sum()), _worth(now[k], design / scale @ fit, last[k])))
+    return found
+
+
+def _too_early(share: float, horizon: str, worth: float, asked: SanitySettings) -> bool:
+    """Whether so much foresight is no edge: most of the moves, or some that are worth too much, or most of those of the next minutes."""
+    soon = horizon in {f"{s} s later" for s in LATER_S if s <= asked.foresight_s}
+    some, most = share > asked.foresight_some and worth > asked.foresight_much, share > asked.foresight
+    return some or most and (worth > asked.foresight_size or soon and worth > asked.foresight_fast)
 
 # %% ../../nbs/74t_trading.foresight.ipynb #3aeffd4f
+_KNOTS = np.arange(1, 8) / 8
+
+
+def _curve(x: np.ndarray, base: np.ndarray, left: np.ndarray, matches: int) -> float:
+    """Share of what the schedule leaves open that a broken line in the rank of a column explains, less what chance explains."""
+    rank = np.argsort(np.argsort(x, kind="stable"), kind="stable") / len(x)
+    _, code = np.unique(x, return_inverse=True)
+    rank = (np.bincount(code, rank) / np.bincount(code))[code]
+    lines = np.column_stack([rank, *(np.maximum(rank - k, 0) for k in _KNOTS)])
+    design = np.column_stack([base, lines])
+    rest, none = (left - d @ np.linalg.lstsq(d, left, rcond=None)[0] for d in (design, base))
+    free = matches - design.shape[1]
+    return float(1 - (rest**2).sum() / max((none**2).sum(), 1e-12) * matches / free) if free > 0 else 0.0
+
+
+def _parts(x: np.ndarray, left: np.ndarray, start: np.ndarray) -> float:
+    """How surely one value of few parts a long time to settlement from a short one (area under the curve), where the time to the start does not."""
+    from scipy.stats import rankdata
+    values, best = np.unique(x), 0.0
+    for cut in values[1:] if len(values) <= 12 else ():
+        on = x >= cut
+        n, m = int(on.sum()), int((~on).sum())
+        area = [abs((rankdata(t)[on].sum() - n * (n + 1) / 2) / (n * m) - 0.5) + 0.5 for t in (left, start)] if min(n, m) >= 50 else (0.0, 0.0)
+        best = max(best, area[0] if area[0] > area[1] + 0.005 else 0.0)
+    return float(best)
+
+# %% ../../nbs/74t_trading.foresight.ipynb #f7d72f79
 def knows_length(
-    frame: pl.DataFrame,    # as of `looks`
-) -> list[tuple[str, float]]:   # column, share of the variance of the time to settlement beyond the time to the start that it explains
+    frame: pl.DataFrame,        # as of `looks`
+    least: float = 0.99,        # area under the curve from which a column of few values is counted
+) -> list[tuple[str, float]]:   # column, share of the variance of the time to settlement beyond the time to the start that it explains; 1 for one that parts it
     """How much each column knows of when it is over."""
     at = frame.filter(pl.col("settled_ns").is_not_null())
-    if at["match_id"].n_unique() < 20:
+    matches = at["match_id"].n_unique()
+    if matches < 20:
         return []
     left = (at["settled_ns"] - at["known_ns"]).to_numpy() / 1e9
     start = (at["start_ns"] - at["known_ns"]).to_numpy() / 1e9
     base, out = np.column_stack([np.ones(len(at)), start / max(np.abs(start).max(), 1)]), []
-    rest = left - base @ np.linalg.lstsq(base, left, rcond=None)[0]
-    if rest.std() < 60:
+    if (left - base @ np.linalg.lstsq(base, left, rcond=None)[0]).std() < 60:
         return []
     for c, x in columns_of(at).items():
         k = np.isfinite(x)
-        plain = x[k] - base[k] @ np.linalg.lstsq(base[k], x[k], rcond=None)[0]
-        if plain.std() > 1e-9 * max(np.abs(x[k]).max(), 1e-9):
-            out.append((c, float(np.corrcoef(plain, rest[k])[0, 1] ** 2)))
+        out.append((c, 1.0 if _parts(x[k], left[k], start[k]) > least else _curve(x[k], base[k], left[k], matches)))
     return out
 
 # %% ../../nbs/74t_trading.foresight.ipynb #705551b9
@@ -249,14 +280,7 @@ def columns_know(
     """What the columns of a table know."""
     found = looks(frame, paths, seed)
     result = [(c, t, s, a) for c, t, s, a in knows_result(found)]
-    bad = [
-        r
-        for r in result
-        if abs(r[1]) > asked.column_z
-        and abs(r[2]) > (asked.column_slope if r[3] == "close" else asked.live_slope)
-        or abs(r[1]) > asked.told_z
-        and abs(r[2]) > asked.told_slope
-    ]
+    bad = [r for r in result if _tells(*r[1:], asked)]
     worst = max(bad or result, key=_by_t, default=None)
     beyond = {"close": "the close", "now": "the price of the moment"}
     text = (
@@ -270,7 +294,7 @@ def columns_know(
     )
     out = [Check(f"{name} and the result", not bad, None if worst is None else abs(worst[1]), text.replace("-", "−"))]
     seen = foresees(found, paths, asked.least_moves)
-    far = [r for r in seen if r[1] > asked.foresight and r[4] > asked.foresight_size]
+    far = [r for r in seen if _too_early(r[1], r[2], r[4], asked)]
     most, early = max(far or seen, key=_by_share, default=None), bool(far)
     text = (
         "too few moves to foresee"
@@ -295,6 +319,12 @@ def columns_know(
     return [*out, Check(f"{name} and the length", not over, None if length is None else length[1], text)]
 
 # %% ../../nbs/74t_trading.foresight.ipynb #e4c407a9
+def _tells(t: float, slope: float, against: str, asked: SanitySettings) -> bool:
+    """Whether a column knows the result: the more it would know, the fewer standard errors it takes, in between as on a straight line."""
+    least = asked.column_slope if against == "close" else asked.live_slope
+    return abs(slope) > least and abs(t) > np.interp(abs(slope), (least, max(asked.told_slope, least)), (asked.column_z, asked.told_z))
+
+
 def _by_t(row: tuple) -> float:
     return abs(row[1])
 

@@ -30,15 +30,19 @@ class SanitySettings:
     unfinished: float = option(0.01, low=0.0, high=1.0)     # least share of tour matches that are not played to the end; real tours: 2 to 4 %
     arbitrage: float = option(0.02, low=0.0, high=1.0)      # share of the moments at which backing everything, or backing and laying one, may pay
     overround: float = option(0.5, low=0.0, high=10.0)      # median margin that a book may have
-    duration: float = option(0.9, low=0.1, high=1.0)        # share of the variance of the time to settlement that a column may explain
+    duration: float = option(0.9, low=0.1, high=1.0)        # share of the time to settlement that a column may explain; open interest in real matches: 0.79
     column_z: float = option(5.0, low=1.0, high=100.0)      # standard errors by which a column may know the result beyond the close
     column_slope: float = option(0.01, low=0.0, high=1.0)   # and by how much, probability for one standard deviation of the column
     live_slope: float = option(0.05, low=0.0, high=1.0)     # the same beyond the price of the moment, where there is no later one
     told_slope: float = option(0.2, low=0.0, high=1.0)      # so much is told by nothing but the result itself ...
     told_z: float = option(3.0, low=1.0, high=100.0)        # ... and takes fewer standard errors, because 40 matches cannot have more than 6
     close_z: float = option(2.0, low=1.0, high=100.0)       # standard errors by which bets may win more than the close says, beyond their CLV
-    foresight: float = option(0.5, low=0.01, high=1.0)      # share of the squared moves of the price that a column may foresee
-    foresight_size: float = option(0.06, low=0.0, high=1.0)  # and their worth at the close, as a return: prices 3 % wrong come back too (0.051)
+    foresight: float = option(0.6, low=0.01, high=1.0)      # share of the squared moves of the price that a column may foresee ...
+    foresight_size: float = option(0.06, low=0.0, high=1.0)  # ... if their worth at the close, as a return, is above this; edges of 5 %: 0.55 with 0.063
+    foresight_some: float = option(0.2, low=0.01, high=1.0)  # a smaller share ...
+    foresight_much: float = option(0.1, low=0.0, high=1.0)  # ... that is worth more than any edge; edges of 5 %: at most 0.097
+    foresight_s: float = option(600.0, low=0.0, high=1e6)   # seconds within which no real edge sees most of the moves: prices stay wrong for hours ...
+    foresight_fast: float = option(0.01, low=0.0, high=1.0)  # ... so that there a worth above this is enough; news stamped 20 s early: 0.93 with 0.061
     least_moves: int = option(200, low=10, high=10_000_000)  # moves from which that is judged
     most_roi: float = option(0.10, low=0.01, high=10.0)     # gross ROI that is a leak until explained, when it is surely above: public edges are 2 to 5 %
     roi_z: float = option(1.645, low=0.0, high=10.0)        # surely: so many standard errors
