@@ -193,15 +193,17 @@ def _kalshi_minutes(whole: pl.DataFrame) -> tuple[pl.DataFrame, list]:
 
 # %% ../../nbs/73s_trading.contracts.ipynb #43fe03b0
 def _kalshi_bars(raw: pl.DataFrame, starts: pl.DataFrame, asked: ContractSettings, play: bool) -> tuple[pl.DataFrame, list]:
-    """Minutes with a usable quote, and how many were not; surely before play, unless that is shown."""
-    bid, ask, start = pl.col("yes_bid_close"), pl.col("yes_ask_close"), pl.col("start_s")
-    early = {"start of play not known": start.is_null(), "in play, or nearly": pl.col("minute_ts") + 60 > start - asked.before_s}
-    faults = ({} if play else early) | {
+    """Minutes surely before play, or all; a minute without a usable quote has no prices, so that nobody trades on the one before."""
+    bid, ask, start, early = pl.col("yes_bid_close"), pl.col("yes_ask_close"), pl.col("start_s"), pl.lit(not play)
+    cut = {"start of play not known": early & start.is_null(), "in play, or nearly": early & (pl.col("minute_ts") + 60 > start - asked.before_s)}
+    kept, told = _without(raw.join(starts, on="event_ticker", how="left", maintain_order="left"), cut, "event_ticker")
+    good, bad = _without(kept, {
         "price impossible": ~(bid.is_between(0, 1) & ask.is_between(0, 1)).fill_null(False), "crossed": bid >= ask,
         "nobody bids or asks": (bid < asked.least) | (ask > 1 - asked.least),
         "spread too wide": ask - bid > asked.widest + 1e-9,
-    }  # fmt: skip
-    return _without(raw.join(starts, on="event_ticker", how="left", maintain_order="left"), faults, "event_ticker")
+    }, "event_ticker")  # fmt: skip
+    none = kept.join(good, on=["ticker", "minute_ts"], how="anti").with_columns(pl.lit(None, pl.Float64).alias(c) for c in ("yes_bid_close", "yes_ask_close"))
+    return pl.concat([good, none]), [*told, *bad]
 
 # %% ../../nbs/73s_trading.contracts.ipynb #d25c9d68
 def _kalshi_closes(quotes: pl.DataFrame) -> pl.DataFrame:
@@ -270,13 +272,14 @@ def _kalshi_world(bars: pl.DataFrame, results: pl.DataFrame, known: pl.DataFrame
     at = at.sort("known_ns", "market_id", "selection")
     day = [datetime.fromtimestamp(t / 1e9, UTC).date() for t in at["known_ns"].to_list()]
     back, lay = (pl.Series(contract_odds(at[c].to_numpy(), day, "kalshi", s, asked.contracts), nan_to_null=True) for c, s in (("ask", "back"), ("bid", "lay")))
-    quotes = at.with_columns(back=back, back_size=pl.lit(asked.size), lay=lay, lay_size=pl.lit(asked.size))
+    sizes = (pl.when(pl.col(c).is_not_null()).then(asked.size).alias(f"{s}_size") for s, c in (("back", "ask"), ("lay", "bid")))
+    quotes, at = at.with_columns(*sizes, back=back, lay=lay), at.filter(pl.col("bid").is_not_null())
     by = ("market_id", "selection")
     just = pl.col("known_ns") - pl.col("known_ns").shift(1).over(by) == 60 * 10**9
     features = at.with_columns(pl.when(just).then(pl.col(c).shift(1).over(by)).alias(f"{c}_before") for c in ("bid", "ask")).select(*ROW, *KALSHI_FEATURES)
     schedule, closes = _kalshi_schedule(at), pl.DataFrame(schema=CLOSES) if play else _kalshi_closes(at).select(list(CLOSES))
     here = pl.col("match_id").is_in(schedule["match_id"].to_list())
-    tables = {"schedule": schedule, "quotes": quotes.select(list(QUOTES)), "minutes": features}
+    tables = {"schedule": schedule, "quotes": quotes.filter(here).select(list(QUOTES)), "minutes": features}
     source = Source("real", tables, {"minutes": tuple(KALSHI_FEATURES)}, {}, data_version([path])[0][:16])
     return World(source, Outcomes(results.filter(here), known.filter(here), closes), rejects_frame(sorted(told)))
 
