@@ -46,8 +46,8 @@ class Holding:
 
     __slots__ = ("offer", "two", "tickets", "sums", "reserve", "risk", "base", "exits")
 
-    def __init__(self, offer: Offer) -> None:
-        self.offer, self.two = offer, offer.market in MARKETS and MARKETS[offer.market].family != "score"
+    def __init__(self, offer: Offer, draw: bool = False) -> None:
+        self.offer, self.two = offer, not draw and offer.market in MARKETS and MARKETS[offer.market].family != "score"
         self.tickets: list[Ticket] = []
         self.sums: dict[str, tuple[float, float]] = {}      # profit if a selection wins, and if it loses, of bets on it, GBP
         self.reserve, self.risk, self.base = 0, 0, None     # pence, pence, the first selection
@@ -128,7 +128,8 @@ class _Account:
         """Sends an order."""
         holding = self.holdings.get(ticket.market_id)
         if holding is None:
-            holding = self.holdings[ticket.market_id] = Holding(offer)
+            draw = self.venue(ticket.market_id).names(ticket.market_id, "X", ticket.t_ns)
+            holding = self.holdings[ticket.market_id] = Holding(offer, draw)
         holding.tickets.append(ticket)
         self.alive += 1
         self.venue(ticket.market_id).place(ticket)

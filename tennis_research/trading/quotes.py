@@ -144,7 +144,7 @@ def accepted_draw(
     """A draw that belongs to an order."""
     return int.from_bytes(hashlib.blake2b(f"{seed}|{order_id}".encode(), digest_size=7).digest()) / 2**56
 
-
+# %% ../../nbs/73k_trading.quotes.ipynb #ea3c05dc
 class _Matcher:
     """Orders meet quotes, in one bracket."""
 
@@ -159,6 +159,11 @@ class _Matcher:
         self.share, self.late, self.delay = fills.share[self.b], round(fills.latency_ms * 1e6), fills.delay_s * 1_000_000_000
         self.queue: list[tuple[int, int, int, Ticket]] = []     # release, number, arrival
         self.number, self.taken, self.age = 0, {}, round(settings.max_age_s * 1e9)
+
+    def names(self, market_id: str, selection: str, t_ns: int) -> bool:
+        """Whether a market has a selection, as far as was known at a time."""
+        quotes = self.table.of(market_id, selection)
+        return quotes is not None and quotes.t_ns[0] <= t_ns
 
     def _at(self, quotes: _Quotes, t_ns: int, lay: bool) -> int:
         """Number of the quote in force; -1 where there is none."""
@@ -192,7 +197,7 @@ class _Matcher:
         chance = accept_prob(ticket.edge, ticket.pence / 100, self.settings.accept)
         return accepted_draw(self.settings.seed, ticket.order_id) < chance * (1.0 if self.b else self.share)
 
-# %% ../../nbs/73k_trading.quotes.ipynb #ea3c05dc
+# %% ../../nbs/73k_trading.quotes.ipynb #647a5186
 class QuoteVenue(_Matcher):
     """Orders on quotes, in one bracket."""
 

@@ -332,6 +332,10 @@ class LadderVenue(_Passing):
         if market_id in self.streams.ended:
             self.engines[market_id].end()
 
+    def names(self, market_id: str, selection: str, t_ns: int) -> bool:
+        """Whether a market has a selection, as far as was known at a time."""
+        return selection in self.streams.recordings[market_id].selections
+
     def prices(self, market_id: str, selection: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As of `Streams.prices`."""
         return self.streams.prices(market_id, selection)
