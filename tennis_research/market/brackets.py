@@ -74,7 +74,7 @@ class _Book:
 
     def __init__(self) -> None:
         self.size, self.left, self.traded, self.fresh = defaultdict(float), defaultdict(float), {}, defaultdict(float)
-        self.status, self.states, self.t_ns = None, set(), None
+        self.status, self.states, self.t_ns, self.played, self.lapsed = None, set(), None, False, -1
 
     def put(self, runner: int, side: int, price: float, size: float) -> None:
         """Sets a level."""
@@ -94,7 +94,9 @@ class _Book:
                 image = bool(d.level[i] & 1)
                 new = dict.fromkeys(new, 0.0) if image else new
             elif kind == DEFINITION:
-                self.status = decode_definition(d.definitions[int(d.size[i])]).status
+                said = decode_definition(d.definitions[int(d.size[i])])
+                self.status, began = said.status, bool(said.inPlay) and not self.played
+                self.played, self.lapsed = self.played or began, t_ns if began or said.status != "OPEN" else self.lapsed
             elif kind in (ATB, ATL):
                 new[key] = float(d.size[i])
             elif kind == TRD:
@@ -128,8 +130,12 @@ def _wrong(book: _Book, fill: dict, o: dict, runner: int, arrived: int, delay: i
     if fill["t_ns"] < arrived + delay * 10**9:
         return f"its delay of {delay} s had not run"
     if fill["waited"]:
+        if not o["keep"] and arrived < book.lapsed < fill["t_ns"]:
+            return f"it lapsed at {book.lapsed} ns"
         more = book.use(fill["bracket"], runner, side, o["odds"], fill["size"])
         return None if more <= 0.005 else f"of {fill['size']} GBP {more:.2f} GBP did not come to its price"
+    if arrived < book.lapsed:
+        return f"it lapsed at {book.lapsed} ns"
     key = fill["bracket"], runner, side, round(fill["odds"], 2)
     if fill["size"] > book.left[key] + 0.005:
         return f"{fill['size']} GBP were taken where {book.left[key]:.2f} GBP were left"
