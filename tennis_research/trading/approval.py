@@ -178,12 +178,12 @@ def _past(bench: _Bench) -> tuple:
 
 def _added(bench: _Bench) -> tuple:
     """Gate 4."""
-    base = bench.case.base
+    base, later = bench.case.base, with_later_close(bench.bets, bench.source)
     if base is None or not len(base):
-        return marginal_roi(bench.bets, None, None, bench.asked)
+        return marginal_roi(bench.bets, None, None, bench.asked, later)
     new = new_bets(bench.ledger, base)
     both = pl.concat([base.with_columns(bet_id=pl.lit("base ") + pl.col("bet_id")), new]).with_columns(account=pl.lit("together"))
-    return marginal_roi(bench.bets, bench.judged(base).join(base.select("bet_id"), on="bet_id", how="semi"), bench.judged(both), bench.asked)
+    return marginal_roi(bench.bets, bench.judged(base).join(base.select("bet_id"), on="bet_id", how="semi"), bench.judged(both), bench.asked, later)
 
 # %% ../../nbs/75_trading.approval.ipynb #df6f151f
 def _lucky(bench: _Bench) -> tuple:

@@ -217,10 +217,10 @@ def foresees(
 
 
 def _too_early(share: float, horizon: str, worth: float, asked: SanitySettings) -> bool:
-    """Whether so much foresight is no edge: most of the moves, or some that are worth too much, or most of those of the next minutes."""
+    """Whether so much foresight is no edge: most of the moves, or some that are worth too much, or some of those of the next minutes."""
     soon = horizon in {f"{s} s later" for s in LATER_S if s <= asked.foresight_s}
-    some, most = share > asked.foresight_some and worth > asked.foresight_much, share > asked.foresight
-    return some or most and (worth > asked.foresight_size or soon and worth > asked.foresight_fast)
+    some = worth > asked.foresight_much or soon and worth > asked.foresight_fast
+    return share > asked.foresight_some and some or share > asked.foresight and worth > asked.foresight_size
 
 # %% ../../nbs/74t_trading.foresight.ipynb #3aeffd4f
 _KNOTS = np.arange(1, 8) / 8

@@ -63,25 +63,37 @@ def marginal_roi(
     base: pl.DataFrame | None,      # BET of the base; None: none
     together: pl.DataFrame | None,  # BET of base and new bets settled as one account; None: nothing is shared
     asked: GateSettings,            # thresholds
+    later: pl.DataFrame | None = None,  # those with a later close, of `foresight.with_later_close`; None: none has one
 ) -> tuple:                         # passed, value, threshold, evidence, details
     """Gate 4."""
-    new = judged_part(new_bets(bets, base))
-    limit = f"above {percent(asked.min_marginal)} beyond chance (p under {asked.marginal_level:g})"
-    shared = len(bets) - len(new_bets(bets, base))
+    fresh = new_bets(bets, base)
+    new, shared = judged_part(fresh), len(bets) - len(fresh)
+    limit = f"above {percent(asked.min_marginal)} beyond chance (p of the return or of the CLV under {asked.marginal_level:g})"
     if not len(new):
-        return False, None, limit, f"It adds nothing: all of its {_many(len(bets), 'bet')} are in the base portfolio already.", {"new": 0, "shared": shared}
+        why = f"all of its {_many(len(bets), 'bet')} are in the base portfolio already" if shared else f"of {_many(len(bets), 'bet')}"
+        why += "" if shared == len(bets) and shared else f"{', and of the others' if shared else ''} none has money at risk and a known entry price or a close"
+        return False, None, limit, f"It adds nothing: {why}.", {"new": 0, "shared": shared}
     gain = float((new["entry"] * new["risk"]).sum())
     if together is not None and base is not None and len(base):
         both, alone = judged_part(together), judged_part(base)
         gain = float((both["entry"] * both["risk"]).sum() - (alone["entry"] * alone["risk"]).sum())
     roi = gain / float(new["risk"].sum())
     rest = f"{_many(shared, 'bet')} that the base has already left out" if base is not None and len(base) else "no base portfolio"
-    p = 1.0
-    if new["match_id"].n_unique() > 1:
-        risk = new["risk"].to_numpy()
-        p = bootstrap_pvalue(new["entry"].to_numpy() * risk, risk, new["match_id"].to_numpy(), asked.min_marginal, reps=asked.reps, seed=asked.seed)["p"]
-    text = f"Over the base it earns {percent(roi)} net per pound risked ({entry_label(new['basis'])}; {rest}), one-sided p = {p:.4f}; it must be {limit}."
-    return roi > asked.min_marginal and p < asked.marginal_level, roi, limit, text, {"new": len(new), "shared": shared, "gain": gain, "p": p}
+    p, of_clv = _above(new, "entry", asked), None
+    if later is not None and len(later := new_bets(later, base)):
+        of_clv = _above(later, "clv", asked)
+    said = f"one-sided p = {p:.4f}" + ("" if of_clv is None else f", of its CLV {of_clv:.4f}")
+    text = f"Over the base it earns {percent(roi)} net per pound risked ({entry_label(new['basis'])}; {rest}), {said}; it must be {limit}."
+    passed = roi > asked.min_marginal and min(p, 1.0 if of_clv is None else of_clv) < asked.marginal_level
+    return passed, roi, limit, text, {"new": len(new), "shared": shared, "gain": gain, "p": p, "p_clv": of_clv}
+
+
+def _above(bets: pl.DataFrame, column: str, asked: GateSettings) -> float:
+    """One-sided p of a return per unit of risk, by match; 1 where there is one match."""
+    if bets["match_id"].n_unique() < 2:
+        return 1.0
+    risk = bets["risk"].to_numpy()
+    return bootstrap_pvalue(bets[column].to_numpy() * risk, risk, bets["match_id"].to_numpy(), asked.min_marginal, reps=asked.reps, seed=asked.seed)["p"]
 
 # %% ../../nbs/74q_trading.moneygates.ipynb #7a1da3b6
 def _corrected(p: float, known: Sequence[float], tried: int) -> dict[str, float]:
