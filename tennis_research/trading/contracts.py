@@ -21,6 +21,7 @@ from ..config import check_fields, option, settings as project_settings
 from ..market.costs import contract_fee, fee_rule
 from ..market.odds import devig
 from ..market.results import RESULTS
+from ..market.rules import rules_for
 from ..sources.closing import TOO_GOOD, TOO_LOW, too_good
 from ..tracking import data_version
 from .signals import QUOTES, ROW, SCHEDULE, Source, SourceError
@@ -75,7 +76,7 @@ POLYMARKET_REFUSED = {
 SNAPSHOT_SHOWN = {"market_id": "number of the market", **{f"p0_{h}h{t}": "price of the first outcome and its time" for h in (24, 6, 1, 0) for t in ("", "_t")}}
 SNAPSHOT_REFUSED = {"n_points": "length of the whole history"}
 
-
+# %% ../../nbs/73s_trading.contracts.ipynb #c39a6041
 def shown_columns(
     frame: pl.DataFrame,            # a file as it is
     shown: Mapping[str, str],       # column -> why it was known at the time
@@ -99,7 +100,7 @@ def shown_columns(
         raise SourceError(f"{what}: column {new[0]!r} is on neither list; say there whether it was known at the time, and why")
     return frame.select(columns or [c for c in shown if c in frame.columns])
 
-# %% ../../nbs/73s_trading.contracts.ipynb #c39a6041
+# %% ../../nbs/73s_trading.contracts.ipynb #2f271023
 def _opened(path: Path, needed: Mapping[pl.DataType, str]) -> pl.DataFrame:
     """A file, with the columns that a world is made of in their types."""
     try:
@@ -108,10 +109,9 @@ def _opened(path: Path, needed: Mapping[pl.DataType, str]) -> pl.DataFrame:
         raise SourceError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     types = {name: kind for kind, names in needed.items() for name in names.split()}
     for name, kind in types.items():
-        if name not in frame.columns:
-            raise SourceError(f"{path.name}: column {name!r} is missing")
-        if kind.is_numeric() and not (frame.schema[name].is_numeric() or frame.schema[name] == pl.Null):
-            raise SourceError(f"{path.name}: column {name!r} is {frame.schema[name]}, not a number")
+        got = frame.schema.get(name)
+        if got is None or (kind.is_numeric() and not got.is_numeric() and got != pl.Null):
+            raise SourceError(f"{path.name}: column {name!r} is " + ("missing" if got is None else f"{got}, not a number"))
     return frame.with_columns(pl.col(n).cast(k, strict=False) for n, k in types.items())
 
 # %% ../../nbs/73s_trading.contracts.ipynb #8317a866
@@ -127,7 +127,7 @@ def _fee(venue: str, day: date, price: float, contracts: int) -> float:
     """Dollars a contract, of an order of so many."""
     return contract_fee(contracts, price, fee_rule(venue, day)) / contracts
 
-
+# %% ../../nbs/73s_trading.contracts.ipynb #70ade015
 def contract_odds(
     price: np.ndarray,      # dollars a contract, (n,)
     day: list[date],        # day of the trade, (n,)
@@ -167,10 +167,10 @@ def _sides(frame: pl.DataFrame, match: str) -> pl.DataFrame:
         selection=pl.when(pl.col("ticker") == pl.col("_first")).then(pl.lit("1")).otherwise(pl.lit("2"))).drop("_first")
 
 # %% ../../nbs/73s_trading.contracts.ipynb #7a58f12d
-def _stand_in(match_id: str, day: date, winner: int | None, best_of: int = 3) -> dict:
+def _stand_in(match_id: str, day: date, winner: int | None, best_of: int = 3, status: str = "completed") -> dict:
     """What a market paid, as a result: straight sets, each 7-5, or cancelled where it paid neither side in full. Only match odds may be settled on it."""
-    sets = [(7, 5) if winner == 1 else (5, 7)] * (best_of // 2 + 1) if winner else []
-    return {"match_id": match_id, "sport": "tennis", "day": day, "status": "completed" if winner else "cancelled", "winner": winner, "best_of": best_of,
+    sets = [(7, 5) if winner == 1 else (5, 7)] * (best_of // 2 + 1) if winner and status == "completed" else []
+    return {"match_id": match_id, "sport": "tennis", "day": day, "status": status if winner else "cancelled", "winner": winner, "best_of": best_of,
             "final_set": "tiebreak7", "p1": [u for u, _ in sets], "p2": [v for _, v in sets], "game_winners": None}  # fmt: skip
 
 # %% ../../nbs/73s_trading.contracts.ipynb #58f23fde
@@ -298,8 +298,6 @@ def _kalshi_schedule(at: pl.DataFrame) -> pl.DataFrame:
 
 # %% ../../nbs/73s_trading.contracts.ipynb #5e5ac904
 _HOURS = (24, 6, 1, 0)
-
-
 _POLYMARKET_NEEDS = {
     pl.String(): "market_id game_start event_start closed_time td_winner td_loser td_tournament td_series td_surface td_comment",
     pl.Float64(): "price0_final price1_final PSW PSL AvgW AvgL", pl.Boolean(): "winner_is_outcome0", pl.Date(): "td_date",
@@ -367,10 +365,14 @@ def _polymarket_closes(whole: pl.DataFrame) -> tuple[pl.DataFrame, list]:
 
 # %% ../../nbs/73s_trading.contracts.ipynb #2c08c877
 def _polymarket_results(whole: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """RESULTS, with straight sets for whoever the market paid; and when they were known."""
-    settled = whole.filter(pl.col("paid").is_not_null())
-    ended = settled.group_by("match_id", maintain_order=True).agg(pl.col("closed_s").max(), pl.col("paid", "td_series").first())
-    rows = [_stand_in(m, datetime.fromtimestamp(c, UTC).date(), w or None, 5 if series == "Grand Slam" else 3) for m, c, w, series in ended.iter_rows()]
+    """RESULTS of what was paid, and when it was known; that a match was not played to its end where that day's rules are known."""
+    keep = pl.col("paid", "other", "td_series", "td_comment").first()
+    settled, rows = whole.filter(pl.col("paid").is_not_null()), []
+    ended = settled.group_by("match_id", maintain_order=True).agg(pl.col("closed_s").max(), keep)
+    for r in ended.iter_rows(named=True):
+        day = datetime.fromtimestamp(r["closed_s"], UTC).date()
+        how = {"Retired": "retired", "Walkover": "walkover"}.get(r["td_comment"]) if not r["other"] and rules_for("polymarket", "tennis", day) else None
+        rows.append(_stand_in(r["match_id"], day, r["paid"] or None, 5 if r["td_series"] == "Grand Slam" else 3, how or "completed"))
     return pl.DataFrame(rows, schema=RESULTS), ended.select("match_id", settled_ns=pl.col("closed_s") * 10**9)
 
 
