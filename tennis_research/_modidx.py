@@ -4247,6 +4247,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'tennis_research/trading/closes.py'),
                                                 'tennis_research.trading.closes._format': ( 'trading.closes.html#_format',
                                                                                             'tennis_research/trading/closes.py'),
+                                                'tennis_research.trading.closes._games': ( 'trading.closes.html#_games',
+                                                                                           'tennis_research/trading/closes.py'),
                                                 'tennis_research.trading.closes._neutral_matches': ( 'trading.closes.html#_neutral_matches',
                                                                                                      'tennis_research/trading/closes.py'),
                                                 'tennis_research.trading.closes._offers': ( 'trading.closes.html#_offers',

@@ -77,25 +77,30 @@ def _format(event: str, year: int, tour: str, stage: str) -> MatchFormat:
         return format_for(event, year, tour, stage)
 
 
+def _games(row: dict) -> list[tuple[int, int]]:
+    """Games by set, winner first; none where the file has none."""
+    pairs = [(row[f"W{k}"], row[f"L{k}"]) for k in range(1, 6)]
+    return [p for p in pairs if None not in p and p != (0, 0)]
+
+
 def _result(row: dict, games: bool) -> dict:
     """One row of RESULTS by games, or by sets alone."""
     status, swap = _STATUS.get(str(row["comment"] or "completed").strip().lower(), ""), not row["a_won"]
     fmt = _format(row["event_key"] or row["tour"], row["year"], row["tour"], row["round"] or "")
-    pairs = [(row[f"W{k}"], row[f"L{k}"]) for k in range(1, 6)]
-    pairs = [p for p in pairs if None not in p and p != (0, 0)]
-    if not games:
-        pairs = [(5, 7)] * int(row["Lsets"] or 0) + [(7, 5)] * int(row["Wsets"] or 0)
+    lost, won = int(row["Lsets"] or 0), int(row["Wsets"] or 0)
+    pairs = _games(row) if games else [(5, 7)] * lost + [(7, 5)] * won
     pairs = [] if status == "walkover" else [(v, u) if swap else (u, v) for u, v in pairs]
     return {"match_id": row["match_id"], "sport": "tennis", "day": row["date"], "status": status, "winner": 2 if swap else 1,
-            "best_of": row["best_of"] or fmt.best_of, "final_set": fmt.final_set, "p1": [u for u, _ in pairs], "p2": [v for _, v in pairs],
-            "game_winners": None}  # fmt: skip
+            "best_of": 5 if max(lost, won) == 3 else row["best_of"] or fmt.best_of, "final_set": fmt.final_set,
+            "p1": [u for u, _ in pairs], "p2": [v for _, v in pairs], "game_winners": None}  # fmt: skip
 
 
 def _results(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[tuple[str, str, str]]]:
     """RESULTS of all matches, and what is wrong with some of them."""
     rows, told = frame.to_dicts(), []
     first = pl.DataFrame([_result(r, True) for r in rows], schema=RESULTS)
-    bad = {m: f"{reason}: {detail}" for m, reason, detail in facts_of(first)[1].iter_rows()}
+    bad = {r["match_id"]: "no games in the file" for r in rows if not _games(r) and (r["Wsets"] or r["Lsets"])}
+    bad |= {m: f"{reason}: {detail}" for m, reason, detail in facts_of(first)[1].iter_rows()}
     again = pl.DataFrame([_result(r, False) for r in rows if r["match_id"] in bad], schema=RESULTS)
     lost = {m: f"{reason}: {detail}" for m, reason, detail in facts_of(again)[1].iter_rows()}
     told += [(m, "sets without games", "every set stands as 7-5; " + why) for m, why in bad.items() if m not in lost]
