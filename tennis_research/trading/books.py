@@ -105,8 +105,18 @@ def settle_ledgers(
     settings: BacktestSettings,                     # bankroll and discount
     paths: dict[str, pl.DataFrame | None],          # the bankroll of each as a trader saw it; None: worked out here
 ) -> dict[str, Book]:                               # by name
-    """Several ledgers of the same matches at once."""
+    """Several ledgers of the same matches at once.
+
+    Raises
+    ------
+    ValueError
+        If a bet has no bet_id or account, or its bet_id stands twice in its ledger.
+    """
     ledgers = {name: check_schema(frame, LEDGER, "ledger") for name, frame in ledgers.items()}
+    for name, frame in ledgers.items():
+        bad = frame.filter(pl.col("bet_id").is_null() | pl.col("account").is_null() | pl.col("bet_id").is_duplicated())
+        if bad.height:
+            raise ValueError(f"ledger {name!r}: bet {bad['bet_id'][0]!r}: every bet needs an account, and a bet_id that is used once ({bad.height} rows)")
     named = [frame.with_columns(pl.format("{}|{}", pl.lit(name), "bet_id").alias("bet_id"), pl.format("{}|{}", pl.lit(name), "account").alias("account"))
              for name, frame in ledgers.items()]  # fmt: skip
     done, out = settle_bets(pl.concat(named), outcomes.timed()), {}
