@@ -5183,6 +5183,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'tennis_research/trading/venues.py'),
                                                 'tennis_research.trading.venues._Passing._heard': ( 'trading.venues.html#_passing._heard',
                                                                                                     'tennis_research/trading/venues.py'),
+                                                'tennis_research.trading.venues._Passing.finish': ( 'trading.venues.html#_passing.finish',
+                                                                                                    'tennis_research/trading/venues.py'),
                                                 'tennis_research.trading.venues._Passing.run': ( 'trading.venues.html#_passing.run',
                                                                                                  'tennis_research/trading/venues.py'),
                                                 'tennis_research.trading.venues.best_prices': ( 'trading.venues.html#best_prices',

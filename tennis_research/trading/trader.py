@@ -227,7 +227,9 @@ class Trader(_Taking):
         _TAKE[type(event)](self, event)
 
     def finish(self) -> None:
-        """The end: everything that is still due is done, and what is open then stays open."""
+        """The end: everything that is still due is done. Streams that were fed are over; a position that is open then stays open."""
+        for desk in self.desks.values():
+            desk.ladders.finish()
         self.advance(_NEVER)
         for desk in self.desks.values():
             for ticket in [t for venue in desk.venues for t in venue.run(_NEVER)]:

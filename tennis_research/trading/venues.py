@@ -315,6 +315,12 @@ class _Passing(_Ladders):
             changed += self._heard(market)
         return changed
 
+    def finish(self) -> None:
+        """Nothing more will come in any market."""
+        for engine in self.engines.values():
+            if engine is not None:
+                engine.end()
+
 # %% ../../nbs/73j_trading.venues.ipynb #8ad0c4d0
 class LadderVenue(_Passing):
     """Orders on recorded ladders, in one bracket."""
