@@ -110,7 +110,7 @@ def _share(
 def backtest(
     cases: _Cases,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Which of them.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for orders, ledgers and figures; what is there is replaced.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for orders, ledgers and a page of figures; files of the same name are replaced.", show_default=False)],
 ) -> None:
     """Run one signal over its past, in three brackets of fills, and reconcile it to the penny.
 
@@ -122,6 +122,7 @@ def backtest(
         typer.echo(f"{name}: reading what it may see", err=True)
     from tennis_research.trading.backtest import backtest as run
     from tennis_research.trading.backtest import reconcile
+    from tennis_research.trading.sheet import backtest_page
     with _blamed(cases, "nothing was written"):
         case = made()
         done = run(case.signal, case.source, case.outcomes, case.settings, progress=sys.stderr.isatty())
@@ -136,6 +137,8 @@ def backtest(
     wrong = reconcile(done)
     for fault in wrong.head(5).iter_rows(named=True):
         typer.echo(f"{fault['bracket']}: {fault['what']} of {fault['where']}: expected {fault['expected']}, found {fault['found']}", err=True)
+    shown = "neutral" if "neutral" in done.settings.brackets else done.settings.brackets[0]
+    typer.echo(f"page: {backtest_page(done, out / 'page.html', shown)}")
     typer.echo(f"{out}: " + ("reconciled to the penny" if wrong.is_empty() else f"{wrong.height} amounts do not reconcile"))
     raise typer.Exit(0 if wrong.is_empty() else 1)
 

@@ -100,8 +100,8 @@ def entry_label(
     n, k, rest = (int((basis == b).sum()) for b in ("measured", "estimated", "none"))
     if not n + k:
         return "not known: no entry price and no close"
-    text = f"measured on {n} bets" if not k else f"estimate: closing ROI + half CLV on {k} of {n + k} bets"
-    return text + (f"; {rest} more have neither an entry price nor a close" if rest else "")
+    text = f"measured on {n:,} bets" if not k else f"estimate: closing ROI + half CLV on {k:,} of {n + k:,} bets"
+    return text + (f"; {rest:,} more have neither an entry price nor a close" if rest else "")
 
 
 def metrics(

@@ -281,7 +281,7 @@ def _kalshi_world(bars: pl.DataFrame, results: pl.DataFrame, known: pl.DataFrame
     here = pl.col("match_id").is_in(schedule["match_id"].to_list())
     tables = {"schedule": schedule, "quotes": quotes.filter(here).select(list(QUOTES)), "minutes": features}
     source = Source("real", tables, {"minutes": tuple(KALSHI_FEATURES)}, {}, data_version([path])[0][:16])
-    return World(source, Outcomes(results.filter(here), known.filter(here), closes), rejects_frame(sorted(told)))
+    return World(source, Outcomes(results.filter(here), known.filter(here), closes, ended_known=False), rejects_frame(sorted(told)))
 
 # %% ../../nbs/73s_trading.contracts.ipynb #41ea2386
 def _kalshi_schedule(at: pl.DataFrame) -> pl.DataFrame:

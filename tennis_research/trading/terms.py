@@ -243,6 +243,7 @@ class Outcomes:
     results: pl.DataFrame   # RESULTS
     known: pl.DataFrame     # KNOWN: when each result was known
     closes: pl.DataFrame    # CLOSES, may be empty
+    ended_known: bool = True    # whether the results tell a match that was stopped from one that was played to the end
     _last: dict = field(default_factory=dict, init=False, repr=False)   # the last answer of `told`; a copy with other results begins anew
 
     def __post_init__(self) -> None:

@@ -52,7 +52,7 @@ def part_of(
     tables = {name: frame.filter(keep) for name, frame in s.tables.items()}
     here = set(tables["schedule"]["market_id"])
     source = replace(s, tables=tables, recordings={k: r for k, r in s.recordings.items() if k in here})
-    return World(source, Outcomes(o.results.filter(keep), o.known.filter(keep), o.closes.filter(keep)), world.rejects, world.truth)
+    return World(source, replace(o, results=o.results.filter(keep), known=o.known.filter(keep), closes=o.closes.filter(keep)), world.rejects, world.truth)
 
 
 def rejects_frame(
