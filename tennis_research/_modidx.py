@@ -4557,6 +4557,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'tennis_research/trading/gates.py'),
                                                'tennis_research.trading.gates.judged_part': ( 'trading.gates.html#judged_part',
                                                                                               'tennis_research/trading/gates.py'),
+                                               'tennis_research.trading.gates.known_before': ( 'trading.gates.html#known_before',
+                                                                                               'tennis_research/trading/gates.py'),
                                                'tennis_research.trading.gates.money': ( 'trading.gates.html#money',
                                                                                         'tennis_research/trading/gates.py')},
             'tennis_research.trading.ideas': { 'tennis_research.trading.ideas._believed': ( 'trading.ideas.html#_believed',

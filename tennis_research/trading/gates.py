@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GATES', 'KEYS', 'BET', 'SanitySettings', 'GateSettings', 'Case', 'Gate', 'ask', 'money', 'judged_part', 'fair_probs',
-           'fair_return']
+           'known_before', 'fair_return']
 
 # %% ../../nbs/74p_trading.gates.ipynb #7bba7fa6
 from collections.abc import Callable, Mapping
@@ -190,6 +190,32 @@ def _without_margin(found: pl.DataFrame) -> pl.DataFrame:
         prob = devig(1 / part["raw"].to_numpy().reshape(-1, k), "power", on_error="null").reshape(-1)
         parts.append(part.with_columns(fair=pl.Series(prob).fill_nan(None)))
     return pl.concat(parts)
+
+# %% ../../nbs/74p_trading.gates.ipynb #6de236d4
+def known_before(
+    source: Source,         # with quotes and schedule
+    outcomes: Any,          # `trading.backtest.Outcomes`: closes, and the number of sets
+    matches: pl.DataFrame,  # match_id, n rows
+    *words: str,            # columns of the schedule with few values
+) -> np.ndarray:            # columns of a regression (n, k), the first one 1; a match without a price has the mean price columns, which explain nothing
+    """What explains a result without knowing it."""
+    key = ["match_id", "market_id", "selection"]
+    q = source.tables["quotes"].filter(pl.col("back").is_not_null() | pl.col("lay").is_not_null())
+    first = fair_probs(q.group_by("market_id").agg(t_ns=pl.col("known_ns").min()), q).join(q.select(key).unique(), on=key[1:]).select(*key, quoted="fair")
+    close = outcomes.closes.select(*key, told=1 / pl.col("fair_close")).unique(key, keep="first")
+    price = first.join(close, on=key, how="full", coalesce=True).select(*key, p=pl.coalesce("told", "quoted")).drop_nulls().sort(key)
+    at = matches.select("match_id")
+    for part in (price.select("match_id", "p"), outcomes.results.select("match_id", "best_of"), source.tables["schedule"].select("match_id", *words)):
+        at = at.join(part.unique("match_id", keep="first", maintain_order=True), on="match_id", how="left", maintain_order="left")
+    ok, n = at["p"].is_not_null().to_numpy(), len(at)
+    p = at["p"].fill_null(0.5).to_numpy().clip(1e-4, 1 - 1e-4)
+    logit = np.log(p) - np.log1p(-p)
+    bands = np.quantile(logit[ok], np.linspace(0, 1, 1 + min(20, max(n // 50, 1)))[1:-1]) if ok.any() else np.zeros(0)
+    prices = np.column_stack([logit, np.abs(logit), *((np.searchsorted(bands, logit) == b).astype(float) for b in range(1, len(bands) + 1))])
+    prices[~ok] = prices[ok].mean(axis=0) if ok.any() else 0.0
+    groups = [at[c].cast(pl.String).fill_null("").rank("dense").to_numpy() for c in ("best_of", *words)]
+    flags = [(g == v).astype(float) for g in groups for v in np.unique(g)[1:] if len(np.unique(g)) <= 24]
+    return np.column_stack([np.ones(n), prices, *flags])[:, : max(n // 10, 1)]
 
 # %% ../../nbs/74p_trading.gates.ipynb #d84f301a
 _WON = {"win": 1.0, "half_win": 1.0, "loss": 0.0, "half_loss": 0.0, "push": 0.0, "void": 0.0}

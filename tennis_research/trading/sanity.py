@@ -16,7 +16,7 @@ from scipy.special import log_ndtr, pdtr
 from ..evaluation.multiple import adjusted
 from ..market.ledger import settle_bets
 from ..market.markets import BETS
-from .gates import SanitySettings, fair_probs
+from .gates import SanitySettings, fair_probs, known_before
 from .signals import Source
 from .terms import Outcomes
 
@@ -72,21 +72,22 @@ def match_facts(
     )
 
 # %% ../../nbs/74s_trading.sanity.ipynb #0aba4f10
-def _gone_with(missing: np.ndarray, facts: pl.DataFrame) -> dict[str, float]:
-    """Two-sided p of no relation between a share that is missing and each fact, by the difference of means."""
+def _gone_with(missing: np.ndarray, facts: pl.DataFrame, before: np.ndarray) -> dict[str, float]:
+    """Two-sided p of no relation between what is missing and the rank of each fact, beyond what was known before."""
     out = {}
     for name in facts.columns:
         x = facts[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
         ok = np.isfinite(x)
-        a, b = x[ok & missing], x[ok & ~missing]
-        if len(a) < 5 or len(b) < 5 or np.std(x[ok]) == 0:
+        if min((ok & missing).sum(), (ok & ~missing).sum()) < 5 or np.std(x[ok]) == 0:
             continue
         rank = np.argsort(np.argsort(x[ok], kind="stable"), kind="stable").astype(float)
         _, code = np.unique(x[ok], return_inverse=True)     # ties share their mean rank
-        rank = (np.bincount(code, rank) / np.bincount(code))[code]
-        m, n = missing[ok], len(rank)
-        z = (rank[m].mean() - rank.mean()) / (rank.std(ddof=1) * np.sqrt(1 / m.sum() - 1 / n))
-        out[name] = float(np.exp(_log_two_sided(abs(z))))
+        rank, known = (np.bincount(code, rank) / np.bincount(code))[code], before[ok]
+        a, b = (y - known @ np.linalg.lstsq(known, y, rcond=None)[0] for y in (rank, missing[ok].astype(float)))
+        free = max(len(a) - known.shape[1], 1)
+        se = np.sqrt(max((a**2 * b**2).sum(), (a**2).sum() * (b**2).sum() / free))
+        if se > 1e-9 * len(a):
+            out[name] = float(np.exp(_log_two_sided(abs(float((a * b).sum() / se)))))
     return out
 
 
@@ -116,16 +117,17 @@ def what_is_missing(
         length=(pl.col("settled_ns") - pl.col("start_ns")).cast(pl.Float64)
     )
     names, out = ["first_won", "favourite_won", "stopped", "sets", "games", "length"], []
-    for table, frame in source.tables.items():
+    before = known_before(source, outcomes, listed, "tour", "level", "surface")
+    for table, frame in {**source.tables, "a close": outcomes.closes.filter(pl.col("fair_close").is_not_null())}.items():
         if table == "schedule" or not len(frame):
             continue
         frame = frame.filter(pl.col("back").is_not_null() | pl.col("lay").is_not_null()) if table == "quotes" else frame
         gone = ~listed["match_id"].is_in(frame["match_id"].unique().implode())
-        out.append(_missing_check(f"matches without {table}", listed, gone, names, len(listed), asked))
+        out.append(_missing_check(f"matches without {table}", listed, gone, names, before, asked))
     span = start["start_ns"].min(), start["start_ns"].max()
     beside = facts.filter((pl.col("settled_ns") >= span[0]) & (pl.col("settled_ns") <= span[1])) if len(start) else facts.clear()
     off = ~beside["match_id"].is_in(start["match_id"].implode())
-    out.append(_missing_check("matches with a result that are not on the schedule", beside, off, names[:-1], len(beside), asked))
+    out.append(_missing_check("matches with a result that are not on the schedule", beside, off, names[:-1], known_before(source, outcomes, beside), asked))
     return out if source.origin != "real" else [*out, _all_finished(outcomes, start["match_id"], asked)]
 
 
@@ -148,13 +150,13 @@ def _all_finished(
     return Check(name, not bad, p, text)
 
 # %% ../../nbs/74s_trading.sanity.ipynb #e9c5b6de
-def _missing_check(name: str, listed: pl.DataFrame, gone: pl.Series, facts: list[str], n: int, asked: SanitySettings) -> Check:
+def _missing_check(name: str, listed: pl.DataFrame, gone: pl.Series, facts: list[str], before: np.ndarray, asked: SanitySettings) -> Check:
     """Whether what is missing goes with what happened."""
-    k = int(gone.sum())
+    k, n = int(gone.sum()), len(listed)
     if not k:
         return Check(name, True, 0.0, f"no {name}" if n else f"{name}: {_NOTHING}")
     played = listed["sets"].is_not_null()
-    p = _gone_with(gone.filter(played).to_numpy(), listed.filter(played).select(facts))
+    p = _gone_with(gone.filter(played).to_numpy(), listed.filter(played).select(facts), before[played.to_numpy()])
     share = f"{k:,} of {n:,} {name}"
     if not p:
         return Check(name, True, None, f"{share}, too few to ask why")
