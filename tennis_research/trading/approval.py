@@ -40,10 +40,8 @@ def bets_of(
     settings: BacktestSettings | None = None,   # the account's discount; None: the defaults
 ) -> pl.DataFrame:              # BET, in the order placed; bets that cannot be settled are left out (gate 1 counts them)
     """A ledger as gates see it."""
-    judged = settle_ledger(ledger, outcomes, settings).judged.drop("tour", "level", "surface", "kind")
-    out = judged.join(
-        ledger.select("bet_id", "selection", "side", "kind", "filled_ns", "tour", "level", "surface"), on="bet_id", how="left", maintain_order="left"
-    )
+    judged = settle_ledger(ledger, outcomes, settings).judged
+    out = judged.join(ledger.select("bet_id", "selection", "side", "filled_ns"), on="bet_id", how="left", maintain_order="left")
     fair = fair_probs(ledger.select("market_id", t_ns="filled_ns"), quotes.select(list(QUOTES))).select(
         "market_id", "selection", pl.col("t_ns").alias("filled_ns"), p="fair"
     )
@@ -57,6 +55,18 @@ class _Bench:
 
     def __init__(self, case: Case, asked: GateSettings) -> None:
         self.case, self.asked = case, asked
+
+    @cached_property
+    def data(self) -> str:
+        return data_of(self.case.source)
+
+    @cached_property
+    def code(self) -> str:
+        return code_of(self.case.signal)
+
+    @property
+    def settings(self) -> dict:
+        return dict(self.case.signal.settings) | {"code": self.code}
 
     @cached_property
     def source(self) -> Source:
@@ -191,14 +201,14 @@ def _lucky(bench: _Bench) -> tuple:
     case = bench.case
     if case.tried is None:
         return significance(bench.bets, bench.asked)
-    key, others = _key(case), tried(case.tried, case.family)
+    key, others = _key(bench), tried(case.tried, case.family)
     known = others.filter(pl.col("p").is_not_null() & (pl.col("key") != key))["p"].to_list()
     return significance(bench.bets, bench.asked, max(count_tried(case.tried, case.family), 1), known, sharpe_spread(case.tried, case.family))
 
 
-def _key(case: Case) -> str:
+def _key(bench: _Bench) -> str:
     """Identity of the trial."""
-    return trial_key(case.family, case.signal.name, dict(case.signal.settings) | {"code": code_of(case.signal)}, data_of(case.source))
+    return trial_key(bench.case.family, bench.case.signal.name, bench.settings, bench.data)
 
 # %% ../../nbs/75_trading.approval.ipynb #be7a51b4
 def judge_signal(
@@ -218,9 +228,9 @@ def judged_signal(
     """Judges a signal and keeps the backtest, for the card."""
     gates = gates or GateSettings()
     bench, now = _Bench(case, gates), time.time_ns() if now_ns is None else now_ns
-    key, settings = _key(case), dict(case.signal.settings) | {"code": code_of(case.signal)}
+    key = _key(bench)
     if case.tried is not None:
-        announce(case.tried, case.family, case.signal.name, settings, data_of(case.source), case.signal.note, now)
+        announce(case.tried, case.family, case.signal.name, bench.settings, bench.data, case.signal.note, now)
     questions = (
         lambda: _sane(bench),
         lambda: enough_bets(bench.bets, gates),
@@ -244,8 +254,8 @@ def judged_signal(
         case.signal.name,
         said,
         key,
-        data_of(case.source),
-        code_of(case.signal),
+        bench.data,
+        bench.code,
         dict(case.signal.settings),
         case.source.origin,
         asdict(gates),

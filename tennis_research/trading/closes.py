@@ -269,6 +269,7 @@ def closes_source(
     known = results.select("match_id", settled_ns=pl.col("day").cast(pl.Datetime("ns")).dt.epoch("ns") + _SETTLED)
     left = closing.rejects.filter(pl.col("date").dt.year().is_in(asked.seasons).fill_null(True)).select(
         pl.format("{} row {}", "file", "row"), "rule", pl.format("{} {}", "book", pl.col("detail").fill_null("")))
-    source = Source("real", {"schedule": schedule, "quotes": quotes, "beliefs": beliefs}, {"beliefs": tuple(BELIEFS)}, {}, data_version([odds])[0][:16])
+    tables = {"schedule": schedule, "quotes": quotes, "beliefs": beliefs}
+    source = Source("real", tables, {"beliefs": tuple(BELIEFS)}, {}, data_version([odds])[0][:16], takeable=False)
     outcomes = Outcomes(results, known, closes.with_columns(entry_known=pl.lit(False)).select(list(CLOSES)))
     return World(source, outcomes, rejects_frame([*left_out, *told, *wrong, *left.iter_rows()]))

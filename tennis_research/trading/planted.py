@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['LABORATORY', 'LEAKS', 'MORE_LEAKS', 'DOZEN', 'GATE_COLUMNS', 'planted_noise', 'planted_edge', 'planted_leak',
-           'as_case', 'noise_case', 'leak_case', 'edge_case', 'dozen_case', 'Trial', 'judge_trial', 'run_trials',
-           'trial_table', 'caught']
+           'as_case', 'dozen_case', 'Trial', 'judge_trial', 'run_trials', 'trial_table', 'caught']
 
 # %% ../../nbs/76c_trading.planted.ipynb #3eac7350
 import hashlib
@@ -107,40 +106,11 @@ def planted_leak(
 
 # %% ../../nbs/76c_trading.planted.ipynb #720efbd7
 def as_case(
-    planted: Planted,                           # a signal in a market
-    settings: BacktestSettings = LABORATORY,    # stakes and fills
-    **more: Any,                                # base, existing, tried
-) -> Case:                                      # for `judge_signal`
+    planted: Planted,   # a signal in a market
+    **more: Any,        # base, existing, tried
+) -> Case:              # for `judge_signal`, with the stakes of the laboratory
     """A planted signal as a case."""
-    return Case(planted.signal, planted.source, planted.outcomes, settings, **more)
-
-
-def noise_case(
-    seed: int = 0,          # of market and signal
-    matches: int = 1500,    # size of the market
-    bets: int = 3000,       # about so many
-) -> Case:                  # a coin
-    """Noise as a case."""
-    return as_case(planted_noise(seed, matches, bets))
-
-
-def leak_case(
-    kind: str,              # one of LEAKS or MORE_LEAKS
-    seed: int = 0,          # of market and leak
-    matches: int = 6000,    # size of the market
-) -> Case:                  # a signal that looks ahead
-    """A leak as a case."""
-    return as_case(planted_leak(kind, seed, matches))
-
-
-def edge_case(
-    seed: int = 0,          # of market and signal
-    edge: float = 0.03,     # mean return per unit staked at the odds on offer, before commission
-    bets: int = 30_000,     # in all
-    matches: int = 6000,    # size of the market
-) -> Case:                  # a signal with a real edge
-    """An edge as a case."""
-    return as_case(planted_edge(seed, edge, bets, matches))
+    return Case(planted.signal, planted.source, planted.outcomes, LABORATORY, **more)
 
 # %% ../../nbs/76c_trading.planted.ipynb #2faaefcb
 DOZEN = ("noise, a coin", "noise, another coin", "leak, result, weak", "leak, next quote", "leak, news 20 s early", "leak, completed only",

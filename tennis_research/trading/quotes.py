@@ -63,7 +63,9 @@ class QuoteTable:
     def __init__(
         self,
         quotes: pl.DataFrame | None = None,     # QUOTES in any order; of rows of one time the last holds
+        takeable: bool = True,                  # whether they stood there to be taken; False: entries at them are not known to have been possible
     ) -> None:
+        self.takeable = takeable
         self.rows: dict[tuple[str, str], _Quotes] = {}
         self.waiting: dict[tuple[str, str], tuple[int, int]] = {}
         if quotes is not None and quotes.height:
@@ -174,7 +176,7 @@ class _Matcher:
         """The delay has run: match, and end."""
         quotes, lay = self.table.of(ticket.market_id, ticket.selection), ticket.side == "lay"
         i, j = self._at(quotes, arrival_ns, lay), self._at(quotes, t_ns, lay)
-        levels = met_quotes(quotes, i, j, lay, self.b)
+        levels, ticket.shown = met_quotes(quotes, i, j, lay, self.b), self.table.takeable
         good = [x for x in levels if (x[0] <= ticket.odds + 1e-9 if lay else x[0] >= ticket.odds - 1e-9)]
         ticket.met, reason = quotes.price[lay][j] if j >= 0 else None, "remainder" if good else "price gone" if levels else "no price"
         taken = self.taken.setdefault(ticket.market_id, {})

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 import polars as pl
 from tqdm.auto import tqdm
-from ..evaluation.tried import _append, _entries, head
+from ..evaluation.tried import append, entries_of, head
 from ..lake import file_hash
 from .approval import judged_signal
 from .cards import write_card
@@ -38,7 +38,7 @@ def _add(folder: Path, line: Mapping[str, Any]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / SEAL, "ab") as seal:
         fcntl.flock(seal, fcntl.LOCK_EX)
-        number = _append(folder / FILE, line)
+        number = append(folder / FILE, line)
         seal.write(f"{number} {head(folder / FILE)}\n".encode())
         seal.flush()
         os.fsync(seal.fileno())
@@ -125,7 +125,7 @@ def _believed(registry: str | Path) -> tuple[list[dict], list[str]]:
     folder, sealed = Path(registry), []
     if (folder / SEAL).exists():
         sealed = [words for line in (folder / SEAL).read_text("utf-8").split("\n")[:-1] if len(words := line.split()) == 2 and words[0].isdigit()]
-    entries, wrong, last = _entries(folder / FILE)
+    entries, wrong, last = entries_of(folder / FILE)
     n, code = (int(sealed[-1][0]), sealed[-1][1]) if sealed else (0, "")
     hashes = [e["prev"] for e in entries[1:]] + [last]
     if entries and not n:

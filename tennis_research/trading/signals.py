@@ -91,6 +91,7 @@ class Source:
     whitelist: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # columns beside ROW of each table of features that a signal may see
     recordings: Mapping[str, Recording] = field(default_factory=dict)       # streams, by market_id
     data: str = ""                              # version of the data, such as a content hash
+    takeable: bool = True                       # whether its quotes stood there to be taken at their moment; False: closes, openings, best prices of a day
 
     def __post_init__(self) -> None:
         if self.origin not in ORIGINS:
@@ -102,8 +103,7 @@ class Source:
             found = check_schema(frame, self.schema(name), name)
             if found["known_ns"].null_count():
                 raise SourceError(f"table {name!r}: {found['known_ns'].null_count()} rows do not say when they were known (known_ns is null)")
-        lonely = set(self.whitelist) - set(self.tables)
-        if lonely:
+        if lonely := set(self.whitelist) - set(self.tables):
             raise SourceError(f"the whitelist names table {min(lonely)!r}, which the source does not have: {', '.join(self.tables)}")
 
     def schema(
@@ -168,11 +168,11 @@ class Signal:
         first = check_schema(rows, ROW, f"rows of signal {self.name!r}").group_by("market_id").agg(first_ns=pl.col("known_ns").min())
         bad = {
             "side must be back or lay": ~pl.col("side").is_in(SIDES), "odds must be finite and above 1": ~(pl.col("odds").is_finite() & (pl.col("odds") > 1)),
-            "prob must be in [0, 1]": ~pl.col("prob").is_between(0, 1), "sd must be 0 or more": ~(pl.col("sd") >= 0),
-            "t_ns is before anything was known about the market": pl.col("t_ns") < pl.col("first_ns"), "its market has no row": pl.col("first_ns").is_null(),
+            "prob must be in [0, 1]": ~pl.col("prob").is_between(0, 1), "sd must be finite and 0 or more": ~(pl.col("sd").is_finite() & (pl.col("sd") >= 0)),
+            "its market has no row": pl.col("first_ns").is_null(), "t_ns is before anything was known about the market": pl.col("t_ns") < pl.col("first_ns"),
         }  # fmt: skip
         seen = out.join(first, on="market_id", how="left", maintain_order="left")
-        for why, wrong in bad.items():
+        for why, wrong in bad.items() if seen.select(pl.any_horizontal(w.fill_null(True) for w in bad.values()).any()).item() else ():
             rows_ = seen.filter(wrong.fill_null(True))
             if rows_.height:
                 raise SourceError(f"signal {self.name!r}, market {rows_['market_id'][0]!r} at {rows_['t_ns'][0]}: {why} ({rows_.height} intents)")

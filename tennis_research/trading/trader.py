@@ -96,7 +96,7 @@ class _Known:
     ) -> None:
         self.signal, self.settings, self.now, self.todo, self.number = signal, settings, -_NEVER, [], 0
         self.streams = Streams(source.recordings, live, settings.clock)
-        self.table = QuoteTable(None if live else source.table("quotes"))
+        self.table = QuoteTable(None if live else source.table("quotes"), source.takeable)
         self.desks = {b: Desk(settings, b, self.streams, self.table) for b in settings.brackets}
         self.offers, self.markets, self.seen, self.gone = {}, {}, set(), set()
         self.offer(source.table("schedule").clear() if live else source.table("schedule"))

@@ -24,6 +24,11 @@ from .signals import Signal, Source
 _PLAIN = str | int | float | bool | bytes | types.NoneType
 
 
+def _bytes_of(frame: pl.DataFrame) -> bytes:
+    """Columns, types and content of a table."""
+    return str(frame.schema).encode() + frame.hash_rows().to_numpy().tobytes()
+
+
 def _say(value: Any, seen: dict[int, tuple], home: str) -> Any:
     """A value as something that can be hashed: code by its instructions, containers by their items, tables by their content."""
     if isinstance(value, _PLAIN):
@@ -32,8 +37,7 @@ def _say(value: Any, seen: dict[int, tuple], home: str) -> Any:
         return f"again {seen[id(value)][0]}"
     seen[id(value)] = len(seen), value  # kept alive: an address that is free again may be something else's
     if isinstance(value, pl.DataFrame | pl.Series):
-        frame = value.to_frame() if isinstance(value, pl.Series) else value
-        return hashlib.sha256(str(frame.schema).encode() + frame.hash_rows().to_numpy().tobytes()).hexdigest()
+        return hashlib.sha256(_bytes_of(value.to_frame() if isinstance(value, pl.Series) else value)).hexdigest()
     if isinstance(value, pl.Expr):
         return hashlib.sha256(value.meta.serialize()).hexdigest()
     if isinstance(value, np.ndarray):
@@ -140,7 +144,7 @@ def data_of(
         return source.data
     out = hashlib.sha256()
     for name, frame in sorted(source.tables.items()):
-        out.update(f"{name}{frame.schema}".encode() + frame.hash_rows().to_numpy().tobytes())
+        out.update(name.encode() + _bytes_of(frame))
     return out.hexdigest()[:16]
 
 # %% ../../nbs/74u_trading.verdicts.ipynb #7526c91b
