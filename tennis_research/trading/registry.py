@@ -7,9 +7,7 @@ __all__ = ['FILE', 'LISTING', 'CHANGES', 'RegistryError', 'record', 'override', 
            'Approved', 'approved', 'rejudge', 'record_many']
 
 # %% ../../nbs/75b_trading.registry.ipynb #573d2e37
-import fcntl
 import hashlib
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +15,7 @@ from pathlib import Path
 from typing import Any
 import polars as pl
 from tqdm.auto import tqdm
-from ..evaluation.tried import _append, _entries, _tail
+from ..chain import append, believed, entries_of
 from ..lake import file_hash
 from .approval import judged_signal
 from .cards import write_card
@@ -31,19 +29,6 @@ FILE = "approvals.jsonl"
 
 class RegistryError(ValueError):
     """A registry that cannot be believed, or a request that it refuses; the message says which and why."""
-
-
-def _add(path: Path, line: Mapping[str, Any]) -> int:
-    """Adds a line to a chained file, and seals it up to there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_suffix(".seal"), "ab") as seal:
-        fcntl.flock(seal, fcntl.LOCK_EX)
-        number = _append(path, line)
-        with open(path, "rb") as file:
-            seal.write(f"{number} {_tail(file.fileno())[1]}\n".encode())
-        seal.flush()
-        os.fsync(seal.fileno())
-    return number
 
 
 def record(
@@ -74,7 +59,7 @@ def record(
     }
     if verdict.override is not None:
         line |= {"override": asdict(verdict.override)}
-    return _add(folder / FILE, line)
+    return append(folder / FILE, line)
 
 # %% ../../nbs/75b_trading.registry.ipynb #4d749bab
 def override(
@@ -115,42 +100,22 @@ def withdraw(
         raise ValueError(f"to withdraw {signal!r} a written reason of three words or more and a name are needed, got {reason!r} by {who!r}")
     if signal not in {e["signal"] for e in _lines(registry)}:
         raise RegistryError(f"{signal!r} was never judged; there is nothing to withdraw")
-    return _add(
+    return append(
         Path(registry) / FILE,
         {"kind": "withdrawn", "signal": signal, "status": "withdrawn", "reason": reason, "who": who, "ns": time.time_ns() if now_ns is None else now_ns},
     )
 
 # %% ../../nbs/75b_trading.registry.ipynb #3adc8e50
-def _believed(path: Path) -> tuple[list[dict], list[str]]:
-    """Entries of a sealed file, and what is wrong with it; the seal is read first, so that it is never ahead of the lines."""
-    seal, sealed = path.with_suffix(".seal"), []
-    if seal.exists():
-        sealed = [words for line in seal.read_text("utf-8").split("\n")[:-1] if len(words := line.split()) == 2 and words[0].isdigit()]
-    entries, wrong, last = _entries(path)
-    n, code = (int(sealed[-1][0]), sealed[-1][1]) if sealed else (0, "")
-    hashes = [e["prev"] for e in entries[1:]] + [last]
-    if entries and not n:
-        wrong.append(f"broken: {seal.name} is missing or empty, so nobody knows whether lines were taken from the end")
-    elif n > len(entries):
-        wrong.append(f"broken: line {n} was sealed and the file has {len(entries)}: lines were taken from the end")
-    elif n and hashes[n - 1] != code:
-        wrong.append(f"broken: line {n} is not the one that was sealed")
-    return entries, wrong
-
-
 def _lines(registry: str | Path) -> list[dict]:
     """Entries of a register that can be believed."""
-    entries, wrong = _believed(Path(registry) / FILE)
-    if broken := [f for f in wrong if f.startswith("broken")]:
-        raise RegistryError(f"{Path(registry) / FILE}: {broken[0]}; a register that was changed approves nothing")
-    return entries
+    return believed(Path(registry) / FILE, RegistryError, "a register that was changed approves nothing")
 
 
 def faults(
     registry: str | Path,   # folder
 ) -> list[str]:             # what is wrong with the register and with the cards that it speaks of; empty: nothing
     """Checks the chain, its end, and every card against its line."""
-    entries, out = _believed(Path(registry) / FILE)
+    entries, out = entries_of(Path(registry) / FILE)
     for e in entries:
         if e["kind"] != "verdict":
             continue

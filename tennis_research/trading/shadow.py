@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 import numpy as np
 import polars as pl
+from ..chain import append, believed
 from ..config import check_fields, option
 from ..evaluation.inference import SIDES
 from ..evaluation.scores import resampled_sums
 from ..lake import check_schema
 from .gates import KEYS, judged_part
 from .moneygates import percent
-from .registry import _add, _believed
 from .signals import INTENT, Signal
 from .verdicts import code_of
 
@@ -94,14 +94,6 @@ class ShadowError(ValueError):
     """A shadow book that cannot be believed, or bets that do not belong in it; the message says which."""
 
 
-def _book(path: str | Path) -> list[dict]:
-    """Entries of a book that was not changed."""
-    entries, wrong = _believed(Path(path))
-    if broken := [f for f in wrong if f.startswith("broken")]:
-        raise ShadowError(f"{path}: {broken[0]}")
-    return entries
-
-
 def enter_variant(
     path: str | Path,           # the book
     variant: Signal,            # as it will run
@@ -109,7 +101,7 @@ def enter_variant(
     now_ns: int | None = None,  # UTC ns; None: now
 ) -> int:                       # number of the line
     """A variant begins in the shadow."""
-    return _add(
+    return append(
         Path(path),
         {
             "kind": "variant",
@@ -135,7 +127,7 @@ def write_bets(
     ShadowError
         If the variant was never entered, or is not what was entered.
     """
-    lines, now = _book(path), time.time_ns() if now_ns is None else now_ns
+    lines, now = believed(path, ShadowError), time.time_ns() if now_ns is None else now_ns
     mine = [e for e in lines if e["kind"] == "variant" and e["signal"] == variant.name]
     if not mine or mine[-1]["code"] != code_of(variant) or mine[-1]["settings"] != dict(variant.settings):
         raise ShadowError(
@@ -144,7 +136,7 @@ def write_bets(
     told = {tuple(e[c] for c in (*KEYS, "t_ns")) for e in lines if e["kind"] == "bet" and e["signal"] == variant.name and e["seq"] > mine[-1]["seq"]}
     new = [r for r in check_schema(intents, INTENT, "intents").iter_rows(named=True) if tuple(r[c] for c in (*KEYS, "t_ns")) not in told]
     for row in new:
-        _add(Path(path), {"kind": "bet", "signal": variant.name, "ns": now, **row})
+        append(Path(path), {"kind": "bet", "signal": variant.name, "ns": now, **row})
     return len(new)
 
 
@@ -157,7 +149,7 @@ def written_bets(
     known: pl.DataFrame,        # match_id, settled_ns: when results were known
 ) -> tuple[pl.DataFrame, int]:  # WRITTEN of those that were written in time, since it was last entered; and how many were not
     """Live bets of a variant: written down before the result was known, and not before they were decided."""
-    lines = [e for e in _book(path) if e["signal"] == variant]
+    lines = [e for e in believed(path, ShadowError) if e["signal"] == variant]
     since = max((e["seq"] for e in lines if e["kind"] == "variant"), default=0)
     rows = [{c: e[c] for c in INTENT} | {"written_ns": e["ns"]} for e in lines if e["kind"] == "bet" and e["seq"] > since]
     frame = pl.DataFrame(rows, schema=WRITTEN).join(known.unique("match_id", keep="first"), on="match_id", how="left", maintain_order="left")
