@@ -4229,6 +4229,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'tennis_research/trading/cards.py'),
                                                'tennis_research.trading.cards._tiles': ( 'trading.cards.html#_tiles',
                                                                                          'tennis_research/trading/cards.py'),
+                                               'tennis_research.trading.cards._unusual': ( 'trading.cards.html#_unusual',
+                                                                                           'tennis_research/trading/cards.py'),
                                                'tennis_research.trading.cards._value': ( 'trading.cards.html#_value',
                                                                                          'tennis_research/trading/cards.py'),
                                                'tennis_research.trading.cards.card_html': ( 'trading.cards.html#card_html',

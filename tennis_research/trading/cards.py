@@ -8,6 +8,7 @@ __all__ = ['line_svg', 'interval_svg', 'card_html', 'write_card']
 # %% ../../nbs/75a_trading.cards.ipynb #c61dbefb
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ..figures import COLOURS, FAINT, FONT, GRID, INK
 from ..lake import atomic_file
 from ..pages import STYLE, _template
 from .backtest import Backtest
-from .gates import GATES, Gate
+from .gates import GATES, Gate, GateSettings
 from .moneygates import percent
 from .verdicts import Verdict
 
@@ -181,7 +182,8 @@ _CARD = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>
 {{ v.signal }}: {{ word }}</title><link rel="icon" href="data:,"><style>{{ style }}</style></head><body>
 <header class="page"><p class="kicker">Trading signal</p><h1>{{ v.signal }}</h1>{% if v.note %}<p class="lead">{{ v.note }}</p>{% endif %}
-<div class="verdict {{ v.status }}"><b>{{ word }}</b><span>{{ why }}</span>{% if v.override %}<p><strong>Override.</strong>
+<div class="verdict {{ v.status }}"><b>{{ word }}</b><span>{{ why }}</span>{% if unusual %}<p><strong>Judged by thresholds of its own:</strong>
+ {{ unusual }}.</p>{% endif %}{% if v.override %}<p><strong>Override.</strong>
  {{ v.override.reason }}<br><small>{{ v.override.who }}, {{ when_override }}. The gates below still refuse it.</small></p>{% endif %}</div>
 <div class="meta"><span class="badge {{ v.origin }}">{{ v.origin }} data</span><span>judged {{ when }}</span><span>data <code>{{ v.data }}</code>
 </span><span>code <code>{{ v.code }}</code></span><span>key <code>{{ v.key }}</code></span></div>
@@ -279,6 +281,17 @@ def _lines(values: Mapping[str, Any], deep: str = "") -> str:
     return "\n".join(_lines(v, f"{deep}{k}.") if isinstance(v, Mapping) else f"{deep}{k} = {v!r}" for k, v in sorted(values.items(), key=str))
 
 # %% ../../nbs/75a_trading.cards.ipynb #034502ac
+def _unusual(given: Mapping[str, Any], usual: Mapping[str, Any], deep: str = "") -> list[str]:
+    """Thresholds that are not the defaults, with the default behind each; a seed is none."""
+    out = []
+    for k, v in sorted(given.items()):
+        if isinstance(v, Mapping):
+            out += _unusual(v, usual.get(k, {}), f"{deep}{k}.")
+        elif k in usual and k != "seed" and v != usual[k]:
+            out.append(f"{deep}{k} {v!r} (usually {usual[k]!r})")
+    return out
+
+
 def card_html(
     verdict: Verdict,               # of `judge_signal`
     run: Backtest | None = None,    # its backtest, for the picture of the money; None: without
@@ -299,6 +312,7 @@ def card_html(
         v=verdict,
         word=_WORDS[verdict.status],
         why=why,
+        unusual=", ".join(_unusual(verdict.thresholds, asdict(GateSettings()))),
         when=moment(verdict.ns),
         when_override=moment(verdict.override.ns) if verdict.override else "",
         tiles=_tiles(verdict) if len(verdict.gates) == len(GATES) else [],
