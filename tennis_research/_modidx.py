@@ -4589,6 +4589,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'tennis_research/trading/moneygates.py'),
                                                     'tennis_research.trading.moneygates._corrected': ( 'trading.moneygates.html#_corrected',
                                                                                                        'tennis_research/trading/moneygates.py'),
+                                                    'tennis_research.trading.moneygates._drawn_by': ( 'trading.moneygates.html#_drawn_by',
+                                                                                                      'tennis_research/trading/moneygates.py'),
                                                     'tennis_research.trading.moneygates._entries': ( 'trading.moneygates.html#_entries',
                                                                                                      'tennis_research/trading/moneygates.py'),
                                                     'tennis_research.trading.moneygates._first_seen': ( 'trading.moneygates.html#_first_seen',

@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 import polars as pl
 from ..evaluation.betting import BANDS, band_names, entry_label
-from ..evaluation.inference import bootstrap_pvalue
+from ..evaluation.inference import block_labels, bootstrap_pvalue
 from ..evaluation.multiple import adjusted, deflated_sharpe, holm_column
 from ..evaluation.scores import cluster_codes
 from .folds import FoldSettings
@@ -102,6 +102,14 @@ def _corrected(p: float, known: Sequence[float], tried: int) -> dict[str, float]
     return {m: float(adjusted(every, m, max(tried, len(every)))[0]) for m in ("bonferroni", "holm", "bh")}
 
 
+def _drawn_by(by: str, live: pl.DataFrame, top: np.ndarray, asked: GateSettings) -> float | None:
+    """One-sided p with other blocks; None where there is one block, or a match whose tournament is not known."""
+    if live.select((pl.col("tournament").n_unique().over("match_id") > 1) | pl.col("tournament").is_null()).to_series().any():
+        return None
+    blocks = block_labels(by, live["match_id"].to_numpy(), live["tournament"].to_numpy(), live["placed_ns"].to_numpy())
+    return bootstrap_pvalue(top, live["risk"].to_numpy(), blocks, reps=asked.reps, seed=asked.seed)["p"] if blocks.max() else None
+
+
 def significance(
     bets: pl.DataFrame,             # BET
     asked: GateSettings,            # thresholds
@@ -114,6 +122,7 @@ def significance(
     risk, match = live["risk"].to_numpy(), cluster_codes(live["match_id"].to_numpy())[0]
     top = fair_return(live) * risk
     got = bootstrap_pvalue(top, risk, match, reps=asked.reps, seed=asked.seed)
+    wider = {by: _drawn_by(by, live, top, asked) for by in ("tournament", "week")}
     fixed = _corrected(got["p"], known, tried)
     sharpe = deflated_sharpe(np.bincount(match, top), max(tried, 1), spread)
     off = int(live["fair"].null_count())
@@ -121,7 +130,8 @@ def significance(
     text = (
         f"Gross return {at} is {percent(got['estimate'])} (standard error {100 * got['se']:.2f} %) on {_many(len(live), 'bet')} "
         f"in {_many(got['blocks'], 'match')}: "
-        f"one-sided p = {got['p']:.4f}, {'under' if got['p'] < asked.level else 'not under'} {asked.level:g}; corrected for {_many(tried, 'trial')} ever made, "
+        f"one-sided p = {got['p']:.4f}, {'under' if got['p'] < asked.level else 'not under'} {asked.level:g}"
+        f"{''.join(f'; by {by} {p:.4f}' for by, p in wider.items() if p is not None)}; corrected for {_many(tried, 'trial')} ever made, "
         f"Benjamini-Hochberg {fixed['bh']:.4f}, Holm {fixed['holm']:.4f}, deflated Sharpe ratio {sharpe['deflated']:.3f}."
     )
     details = {
@@ -131,6 +141,7 @@ def significance(
         "matches": got["blocks"],
         "tried": tried,
         "own_odds": off,
+        **{f"p_{by}": p for by, p in wider.items()},
         **fixed,
         "sharpe": sharpe["sharpe"],
         "deflated": sharpe["deflated"],
