@@ -154,7 +154,7 @@ def _regimes(verdict: Verdict) -> str:
     worst = min(rows, key=lambda r: (r["p_holm"], r["p"]))
     drawn = [(f"{r['regime']} {r['value']}", r["roi"], r["low"], r["high"], f"{r['bets']:,} bets, Holm {r['p_holm']:.2g}") for r in rows]
     bad = sum(r["p_holm"] < verdict.thresholds.get("level", 0.05) for r in rows)
-    title = f"{bad or 'No'} of {len(rows)} regimes significantly negative; nearest to it is {worst['regime']} {worst['value']}, {percent(worst['roi'])} net"
+    title = f"{bad or 'None'} of {len(rows)} regimes significantly negative; nearest to it is {worst['regime']} {worst['value']}, {percent(worst['roi'])} net"
     size = f"regimes of {verdict.thresholds.get('regime_bets', 500)} bets or more · {verdict.origin} data"
     return _figure(
         title,

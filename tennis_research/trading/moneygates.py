@@ -285,7 +285,7 @@ def practical_size(
         clv = float((later["clv"] * later["risk"]).sum() / later["risk"].sum())
         text += f"CLV is {percent(clv)} on {_many(len(later), 'bet')} with a later close."
     else:
-        text += "no bet has a later close."
+        text += "no bet has a close later than itself, so CLV is no evidence here."
     details = {"roi": roi, "profit": float(top.sum()), "risk": float(risk.sum()), "label": label, "clv": clv}
     limit = f"above {percent(asked.min_roi)}; CLV above {percent(asked.min_clv)} where there is a later close"
     return roi > asked.min_roi and (clv is None or clv > asked.min_clv), roi, limit, text, details
