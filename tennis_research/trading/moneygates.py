@@ -68,7 +68,7 @@ def marginal_roi(
     """Gate 4."""
     fresh = new_bets(bets, base)
     new, shared = judged_part(fresh), len(bets) - len(fresh)
-    limit = f"above {percent(asked.min_marginal)} beyond chance (p of the return or of the CLV under {asked.marginal_level:g})"
+    limit = f"above {percent(asked.min_marginal)} beyond chance (p of the return, or of the CLV less commission, under {asked.marginal_level:g})"
     if not len(new):
         why = f"all of its {_many(len(bets), 'bet')} are in the base portfolio already" if shared else f"of {_many(len(bets), 'bet')}"
         why += "" if shared == len(bets) and shared else f"{', and of the others' if shared else ''} none has money at risk and a known entry price or a close"
@@ -79,21 +79,22 @@ def marginal_roi(
         gain = float((both["entry"] * both["risk"]).sum() - (alone["entry"] * alone["risk"]).sum())
     roi = gain / float(new["risk"].sum())
     rest = f"{_many(shared, 'bet')} that the base has already left out" if base is not None and len(base) else "no base portfolio"
-    p, of_clv = _above(new, "entry", asked), None
+    p, of_clv = _above(new, "entry", asked.min_marginal, asked), None
     if later is not None and len(later := new_bets(later, base)):
-        of_clv = _above(later, "clv", asked)
-    said = f"one-sided p = {p:.4f}" + ("" if of_clv is None else f", of its CLV {of_clv:.4f}")
+        paid = (pl.col("gross") - pl.col("profit")) / pl.col("risk")     # commission
+        of_clv = _above(later.with_columns(pl.col("clv") - paid), "clv", asked.min_roi, asked)
+    said = f"one-sided p = {p:.4f}" + ("" if of_clv is None else f", of a CLV less commission above {percent(asked.min_roi)} {of_clv:.4f}")
     text = f"Over the base it earns {percent(roi)} net per pound risked ({entry_label(new['basis'])}; {rest}), {said}; it must be {limit}."
     passed = roi > asked.min_marginal and min(p, 1.0 if of_clv is None else of_clv) < asked.marginal_level
     return passed, roi, limit, text, {"new": len(new), "shared": shared, "gain": gain, "p": p, "p_clv": of_clv}
 
 
-def _above(bets: pl.DataFrame, column: str, asked: GateSettings) -> float:
-    """One-sided p of a return per unit of risk, by match; 1 where there is one match."""
+def _above(bets: pl.DataFrame, column: str, null: float, asked: GateSettings) -> float:
+    """One-sided p that a return per unit of risk is above something, by match; 1 where there is one match."""
     if bets["match_id"].n_unique() < 2:
         return 1.0
     risk = bets["risk"].to_numpy()
-    return bootstrap_pvalue(bets[column].to_numpy() * risk, risk, bets["match_id"].to_numpy(), asked.min_marginal, reps=asked.reps, seed=asked.seed)["p"]
+    return bootstrap_pvalue(bets[column].to_numpy() * risk, risk, bets["match_id"].to_numpy(), null, reps=asked.reps, seed=asked.seed)["p"]
 
 # %% ../../nbs/74q_trading.moneygates.ipynb #7a1da3b6
 def _corrected(p: float, known: Sequence[float], tried: int) -> dict[str, float]:

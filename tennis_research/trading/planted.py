@@ -138,7 +138,7 @@ def dozen_case(
     elif name.startswith("noise"):
         planted = planted_noise(seed + ("another" in name), matches, bets // 10)
     else:
-        more = {"an edge that commission eats": {"edge": 0.015, "base_rate": 5.0}, "an edge of the first half only": {"until": 0.5},
+        more = {"an edge that commission eats": {"edge": 0.008, "base_rate": 5.0}, "an edge of the first half only": {"until": 0.5},
                 "an edge with few bets": {"matches": max(matches // 20, 10), "bets": max(bets // 100, 10)}}.get(name, {})  # fmt: skip
         planted = planted_edge(seed + ("another" in name), **({"bets": bets, "matches": matches} | more))
     existing = {}
