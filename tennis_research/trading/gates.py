@@ -129,7 +129,7 @@ def ask(
 BET = JUDGED | {
     **dict.fromkeys(("selection", "side", "kind", "tour", "level", "surface"), pl.String()),
     "filled_ns": pl.Int64(),    # UTC ns
-    "fair": pl.Float64(),       # fair odds of the bet at its fill, as a back bet, above 1; null where no book stood
+    "fair": pl.Float64(),       # fair odds of the bet at its fill, as a back bet, above 1; null where no whole book with a margin stood
 }  # fmt: skip
 
 

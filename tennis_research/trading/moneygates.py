@@ -127,7 +127,7 @@ def significance(
     fixed = _corrected(got["p"], known, tried)
     sharpe = deflated_sharpe(np.bincount(match, top), max(tried, 1), spread)
     off = int(live["fair"].null_count())
-    at = "at fair odds" if not off else f"at fair odds ({_many(off, 'bet')} at their own odds, no book stood then)"
+    at = "at fair odds" if not off else f"at fair odds ({_many(off, 'bet')} at their own odds: no whole book with a margin stood then)"
     text = (
         f"Gross return {at} is {percent(got['estimate'])} (standard error {100 * got['se']:.2f} %) on {_many(len(live), 'bet')} "
         f"in {_many(got['blocks'], 'match')}: "
