@@ -270,7 +270,7 @@ def fill_prob(
 ) -> float | np.ndarray:                # in [0, 1]; an order of nothing is filled
     """Chance that a waiting order is filled in full. An assumption, see `FillAssumptions`."""
     need, reach = np.asarray(size, float) + queue, assumed.volume_s * np.asarray(seconds, float) * np.exp(-assumed.decay * np.asarray(ticks_behind, float))
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         out = np.where(need <= 0, 1.0, np.where(reach <= 0, 0.0, np.exp(-need / reach)))
     return float(out) if out.ndim == 0 else out
 
