@@ -8,6 +8,7 @@ __all__ = ['KALSHI_SHOWN', 'KALSHI_REFUSED', 'POLYMARKET_SHOWN', 'POLYMARKET_REF
            'kalshi_source', 'polymarket_source']
 
 # %% ../../nbs/73s_trading.contracts.ipynb #20db6b23
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -84,20 +85,19 @@ def shown_columns(
     what: str,                      # name of the file
     columns: tuple[str, ...] | None = None,     # wanted; None: all that are shown and there
 ) -> pl.DataFrame:                  # these columns
-    """What of a file was known at the time.
+    """What of a file was known at the time; a column on which nobody has decided is not shown, and a warning names it.
 
     Raises
     ------
     SourceError
-        If a wanted column is not on the list or not in the file, or the file has a column on which nobody has decided.
+        If a wanted column is not on the list or not in the file.
     """
     for name in columns or ():
         if name not in shown or name not in frame.columns:
             why = refused.get(name, "nobody has written down why it would have been known at the time")
             raise SourceError(f"{what}: column {name!r} is " + ("missing" if name in shown else f"refused: {why}"))
-    new = [c for c in frame.columns if c not in shown and c not in refused]
-    if new:
-        raise SourceError(f"{what}: column {new[0]!r} is on neither list; say there whether it was known at the time, and why")
+    if new := [c for c in frame.columns if c not in shown and c not in refused]:
+        warnings.warn(f"{what}: nobody has decided whether {', '.join(map(repr, new))} was known at the time, so it is not shown", stacklevel=3)
     return frame.select(columns or [c for c in shown if c in frame.columns])
 
 # %% ../../nbs/73s_trading.contracts.ipynb #2f271023
@@ -248,7 +248,7 @@ def kalshi_source(
     Raises
     ------
     SourceError
-        If the file is missing, has a column on which nobody has decided, or a column is wanted that is refused.
+        If the file is missing, or a column is wanted that is refused.
     """
     path = Path(path) if path else project_settings().find("kalshi/kalshi_tennis_minute_bars.parquet")
     if path is None or not path.is_file():
@@ -390,7 +390,7 @@ def polymarket_source(
     Raises
     ------
     SourceError
-        If a file is missing, has a column on which nobody has decided, or a column is wanted that is refused.
+        If a file is missing, or a column is wanted that is refused.
     """
     folder = Path(folder) if folder else project_settings().find("polymarket")
     names = ("polymarket_atp_matched_with_odds.parquet", "polymarket_price_snapshots.jsonl")
